@@ -1,0 +1,66 @@
+"""The profile: every number and name of the contract, from a TOML file, as one object with dotted look-up. Pure but for
+`load`, which reads a file of the package's own data or of the user."""
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from conformance.errors import UsageError
+
+DEFAULT = "racs-1"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A profile's tables: ``profile["heartbeat.window_s"]`` is a field; factor is the accelerator's, 1 unscaled."""
+
+    tables: Mapping[str, Any]
+    digest: str
+    factor: float = 1.0
+
+    @property
+    def id(self) -> str:
+        return str(self.tables["profile"]["id"])
+
+    def __getitem__(self, path: str) -> Any:
+        """The value at a dotted path, scaled: deadlines times, rates divided by the accelerator's factor."""
+        value: Any = self.tables
+        for part in path.split("."):
+            value = value[part]
+        if path in self.tables["accelerator"]["scaled_deadlines"]:
+            return value * self.factor
+        if path in self.tables["accelerator"]["scaled_rates"]:
+            return value / self.factor
+        return value
+
+    def number(self, path: str) -> float:
+        """A field that is a number, scaled."""
+        return float(self[path])
+
+    def for_accelerator(self, accelerator: str) -> "Profile":
+        """The profile as it holds under "kvm" or "tcg"."""
+        return Profile(self.tables, self.digest, float(self.tables["accelerator"][accelerator]))
+
+
+def load(name: str = DEFAULT) -> Profile:
+    """A profile by its id (one of the package's own) or by the path of a TOML file.
+
+    Raises UsageError with what to do when there is none or it is no TOML.
+    """
+    own = resources.files("conformance") / "data" / "profiles" / f"{name}.toml"
+    try:
+        data = own.read_bytes() if own.is_file() else Path(name).read_bytes()
+    except OSError as error:
+        hint = f"give the id {DEFAULT} or the path of a profile file"
+        raise UsageError(f"no profile {name!r} ({error}): {hint}") from error
+    try:
+        tables = tomllib.loads(data.decode())
+        profile = Profile(tables, hashlib.sha256(data).hexdigest())
+        profile["profile.id"]
+    except (ValueError, KeyError) as error:
+        raise UsageError(f"{name}: no profile: {error}; compare it with racs-1.toml") from error
+    return profile

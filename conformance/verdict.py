@@ -1,0 +1,112 @@
+"""Verdicts, outcomes and how they merge and settle (contract 9). Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """The five verdicts of contract 9."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    NOT_APPLICABLE = "not applicable"
+    NOT_JUDGED = "not judged"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of monotonic time in seconds, both ends included."""
+
+    begin: float
+    end: float
+
+    def overlaps(self, other: "Span") -> bool:
+        return self.begin <= other.end and other.begin <= self.end
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong, for the app developer who has to mend it.
+
+    evidence names what it rests on: ``trace:LINE`` (1-based line of trace.jsonl), ``capture:INTERFACE@SECONDS``,
+    ``console:LINE`` or ``package:MEMBER@OFFSET``. span is when it was seen; None for what has no time (a package).
+    """
+
+    expected: str
+    seen: str
+    where: str = ""
+    remedy: str = ""
+    evidence: tuple[str, ...] = ()
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The verdict of one check: reason is one sentence, findings are there for a fail (and may be for a warning)."""
+
+    verdict: Verdict
+    reason: str = ""
+    findings: tuple[Finding, ...] = ()
+
+
+def passed(reason: str) -> Outcome:
+    """A pass; the reason says what was seen, with figures: "60 beats in 60.1 s"."""
+    return Outcome(Verdict.PASS, reason)
+
+
+def failed(findings: Iterable[Finding]) -> Outcome:
+    """A fail by its findings, at least one."""
+    found = tuple(findings)
+    if not found:
+        raise ValueError("a fail needs a finding")
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return Outcome(Verdict.FAIL, f"expected {found[0].expected}, saw {found[0].seen}{more}", found)
+
+
+def inconclusive(reason: str) -> Outcome:
+    """The environment could not tell, and why."""
+    return Outcome(Verdict.INCONCLUSIVE, reason)
+
+
+def not_applicable(reason: str) -> Outcome:
+    """The requirement does not speak of this app, and why."""
+    return Outcome(Verdict.NOT_APPLICABLE, reason)
+
+
+def not_judged(reason: str) -> Outcome:
+    """Something it needs failed before, it is out of scope or not in force, and which."""
+    return Outcome(Verdict.NOT_JUDGED, reason)
+
+
+def settle(outcome: Outcome, disturbances: Sequence[tuple[Span, str]]) -> Outcome:
+    """A noisy host is never the app's fault: findings that overlap a disturbance are withdrawn.
+
+    disturbances are (span, what happened) pairs, see `Trace.disturbances`. A fail that keeps no finding becomes
+    inconclusive and names the disturbance; findings without a span are not withdrawn. Other verdicts stay.
+    """
+    if outcome.verdict is not Verdict.FAIL or not disturbances:
+        return outcome
+    kept, why = [], ""
+    for finding in outcome.findings:
+        hit = next((what for span, what in disturbances if finding.span and span.overlaps(finding.span)), None)
+        if hit is None:
+            kept.append(finding)
+        else:
+            why = why or hit
+    if kept:
+        return replace(outcome, findings=tuple(kept))
+    return Outcome(Verdict.INCONCLUSIVE, f"the host could not tell: {why}", outcome.findings)
+
+
+_MERGE_ORDER = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS, Verdict.NOT_JUDGED, Verdict.NOT_APPLICABLE)
+
+
+def merge(outcomes: Sequence[Outcome]) -> Outcome:
+    """Several items that judge one id: fail over inconclusive over pass; the findings of all fails are kept."""
+    if not outcomes:
+        return not_judged("nothing judged it")
+    worst = min(outcomes, key=lambda outcome: _MERGE_ORDER.index(outcome.verdict))
+    findings = tuple(f for outcome in outcomes if outcome.verdict is worst.verdict for f in outcome.findings)
+    return replace(worst, findings=findings)
