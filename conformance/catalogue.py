@@ -60,7 +60,7 @@ class Catalogue:
         try:
             return self.requirements[requirement.upper()]
         except KeyError:
-            import difflib  # noqa: PLC0415  (only on the error path)
+            import difflib  # only on the error path
 
             near = difflib.get_close_matches(requirement.upper(), self.requirements, n=1)
             hint = f"; did you mean {near[0]}?" if near else "; `racs list` shows them all"

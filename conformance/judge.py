@@ -1,0 +1,124 @@
+"""From evidence to verdicts: runs a check and lets the host's disturbances withdraw what it cannot stand for. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from conformance.catalogue import Catalogue, Requirement
+from conformance.certification import Judgement
+from conformance.checks import package_check, trace_check
+from conformance.errors import EnvironmentFault
+from conformance.profile import Profile
+from conformance.trace import Trace
+from conformance.verdict import Outcome, Verdict, inconclusive, merge, not_applicable, not_judged, settle
+
+if TYPE_CHECKING:
+    from conformance.package import Package
+    from conformance.package.certificate import Trust
+
+
+def judge_trace(requirement: Requirement, trace: Trace, profile: Profile) -> Outcome:
+    """The verdict of one requirement of scope "run" over a trace; the profile is scaled here."""
+    check = trace_check(requirement.id)
+    if check is None:
+        return not_judged("it has no check in this version of the suite")
+    if not requirement.applies_to(trace.application):
+        return not_applicable(_why_not(requirement))
+    died = trace.everywhere("process-died")
+    if died:
+        return inconclusive(f"{died[0]['process']} of the lab died (status {died[0]['status']}), {died[0].reference}")
+    try:
+        return settle(check(trace, profile.for_accelerator(trace.accelerator)), trace.disturbances)
+    except EnvironmentFault as fault:
+        return inconclusive(str(fault))
+
+
+def judge_package(requirement: Requirement, package: "Package", profile: Profile, trust: "Trust") -> Outcome:
+    """The verdict of one requirement of scope "package"."""
+    check = package_check(requirement.id)
+    if check is None:
+        return not_judged("it has no check in this version of the suite")
+    if package.application is not None and not requirement.applies_to(package.application):
+        return not_applicable(_why_not(requirement))
+    return check(package, profile, trust)
+
+
+def _why_not(requirement: Requirement) -> str:
+    return {
+        "mqtt": "the app does not use the bus",
+        "transparent": "the app is not transparent",
+        "terminating": "the app is not terminating",
+        "forwarding": "the app declares no port forwarding",
+        "features": "the app declares no features",
+        "drill": "the app supports no hang drill",
+    }.get(requirement.when, "")
+
+
+@dataclass
+class Ledger:
+    """What has been judged so far, id by id: outcomes in the order in which they came, seconds and items.
+
+    in_scope are the ids that this call was asked for; None for all.
+    """
+
+    catalogue: Catalogue
+    in_scope: frozenset[str] | None = None
+    outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    tests: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, requirement: str, outcome: Outcome, test: str = "", seconds: float = 0.0) -> None:
+        self.outcomes.setdefault(requirement, []).append(outcome)
+        self.seconds[requirement] = self.seconds.get(requirement, 0.0) + seconds
+        if test:
+            self.tests.setdefault(requirement, []).append(test)
+
+    def judgements(self, missing: str) -> tuple[Judgement, ...]:
+        """All of the catalogue; missing is the reason for those in force and in scope that nothing judged."""
+        return tuple(self._judgement(requirement, missing) for requirement in self.catalogue.requirements.values())
+
+    def _judgement(self, requirement: Requirement, missing: str) -> Judgement:
+        outcomes: Sequence[Outcome] = self.outcomes.get(requirement.id, ())
+        in_scope = self.in_scope is None or requirement.id in self.in_scope
+        if outcomes:
+            outcome = merge(outcomes)
+        elif not requirement.in_force:
+            outcome = not_judged("a draft: not in force in this version of the suite")
+        else:
+            outcome = not_judged(missing if in_scope else "not in the scope of this call")
+        return Judgement(
+            id=requirement.id,
+            title=requirement.title,
+            level=requirement.level,
+            subject=requirement.subject,
+            source=" ".join(filter(None, (requirement.source, requirement.clause))),
+            what=requirement.what,
+            in_force=requirement.in_force,
+            in_scope=in_scope,
+            verdict=outcome.verdict,
+            reason=outcome.reason,
+            remedy=requirement.remedy if outcome.verdict is Verdict.FAIL else "",
+            findings=outcome.findings,
+            seconds=round(self.seconds.get(requirement.id, 0.0), 3),
+            tests=tuple(self.tests.get(requirement.id, ())),
+        )
+
+
+def not_bootable(outcomes: Mapping[str, Outcome]) -> str:
+    """Why a package must not be booted: the failed or unjudged ids that vouch for its bytes; "" when it may be."""
+    needed = (
+        "PKG-001",
+        "PKG-002",
+        "PKG-003",
+        "PKG-004",
+        "PKG-005",
+        "PKG-006",
+        "PKG-007",
+        "PKG-010",
+        "PKG-011",
+        "DSC-001",
+    )
+    broken = [
+        identity for identity in needed if identity in outcomes and outcomes[identity].verdict is not Verdict.PASS
+    ]
+    return f"the package cannot be trusted ({', '.join(broken)}): nothing of it was booted" if broken else ""

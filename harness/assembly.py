@@ -1,0 +1,87 @@
+"""A run's ledger and facts put together to a `Certification`: the one value that every report is made from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from conformance.certification import Certification, Scope, Step, Whole, whole_verdict
+from conformance.judge import Ledger, judge_package, not_bootable
+from harness.options import REPOSITORY, PackageOptions
+
+if TYPE_CHECKING:
+    from conformance.package import Package
+
+RD_NOTE = "R&D, not for deployment: the chain was judged against R&D roots (trust profile rd)"
+
+
+@dataclass
+class RunFacts:
+    """What a certification tells beside the verdicts; filled while the run goes on."""
+
+    scope: Scope
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    seed: int = 0
+    accelerator: str = ""
+    host: Mapping[str, str] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
+    errors: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    evidence: tuple[str, ...] = ()
+    selected: tuple[str, ...] = ()
+    interrupted: bool = False
+    missing: str = "nothing of this run judged it"
+
+
+def assemble(options: PackageOptions, package: "Package", ledger: Ledger, facts: RunFacts) -> Certification:
+    """The certification of a run that has ended, however it ended."""
+    judgements = ledger.judgements(facts.missing)
+    verdict: Whole = whole_verdict(judgements, facts.interrupted, facts.errors)
+    notes = ([RD_NOTE] if options.trust.profile == "rd" else []) + facts.notes
+    return Certification(
+        scope=facts.scope,
+        verdict=verdict,
+        trust=options.trust.profile,
+        at=facts.started.isoformat(timespec="seconds"),
+        duration_s=round((datetime.now(UTC) - facts.started).total_seconds(), 1),
+        application=package.application.to_json() if package.application else {},
+        package_file=options.ova.name,
+        digests={
+            "package": package.sha256,
+            "profile": options.profile.digest,
+            "catalogue": ledger.catalogue.digest,
+            "suite": suite_digest(),
+        },
+        seed=facts.seed,
+        accelerator=facts.accelerator,
+        host=facts.host,
+        judgements=judgements,
+        steps=facts.steps,
+        errors=tuple(facts.errors),
+        notes=tuple(notes),
+        evidence=facts.evidence,
+        selected=facts.selected,
+    )
+
+
+def judge_statically(options: PackageOptions, package: "Package", ledger: Ledger, ids: Sequence[str]) -> str:
+    """Judge these ids of scope "package" into the ledger; why the package must not be booted, or ""."""
+    found = {}
+    for identity in ids:
+        found[identity] = judge_package(ledger.catalogue[identity], package, options.profile, options.trust)
+        ledger.add(identity, found[identity])
+    return not_bootable(found)
+
+
+@cache
+def suite_digest() -> str:
+    """SHA-256 over the suite's own sources (names and bytes), so that a report says which suite judged."""
+    digest = sha256(version("racs-conformance").encode())
+    for room in ("conformance", "emulator", "harness", "suites"):
+        for path in sorted((REPOSITORY / room).rglob("*")):
+            if path.is_file() and path.suffix in {".py", ".toml", ".xsd", ".lark"}:
+                digest.update(f"{path.relative_to(REPOSITORY)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()

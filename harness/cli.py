@@ -1,0 +1,195 @@
+"""The command line. Thin: each command imports what it needs when it is called, so that start-up stays fast."""
+
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from conformance.errors import BrokenLab, EnvironmentFault, UsageError
+
+USAGE, ERROR, INTERRUPTED = 4, 3, 2
+
+_FILE = click.Path(path_type=Path)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit with design 6's status; no fault of the user's or the machine's shows a traceback."""
+    try:
+        status = commands.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = USAGE
+    except click.exceptions.Abort:
+        status = INTERRUPTED
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except UsageError as error:
+        click.echo(f"racs: {error}", err=True)
+        status = USAGE
+    except (EnvironmentFault, BrokenLab) as error:
+        click.echo(f"racs: {error}", err=True)
+        status = ERROR
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except OSError as error:
+        click.echo(f"racs: {error.filename or 'the system'}: {error.strerror or error}", err=True)
+        status = ERROR
+    sys.exit(status or 0)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="racs-conformance", prog_name="racs")
+def commands() -> None:
+    """Conformance suite for RACS applications."""
+
+
+def _package_options(function):  # type: ignore[no-untyped-def]  # click's decorators carry no signature
+    for option in reversed(
+        (
+            click.option(
+                "--root", "roots", type=_FILE, multiple=True, help="Trusted root certificates (PEM); repeatable."
+            ),
+            click.option("--trust", default="rd", show_default=True, help="Trust profile: rd or production."),
+            click.option("--profile", default="racs-1", show_default=True, help="Profile id or file."),
+            click.option("--json", "json_file", metavar="FILE", help="Write the result as JSON; - is standard output."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+@commands.command()
+@click.argument("ova", type=_FILE)
+@_package_options
+@click.option("--at", metavar="TIME", help="Judge validity at this ISO 8601 time instead of now.")
+def check(ova: Path, roots: tuple[Path, ...], trust: str, profile: str, json_file: str | None, at: str | None) -> int:
+    """Check a package only: no VM, no root, no network."""
+    from harness.checking import check_package
+    from harness.options import load_package_options
+
+    return check_package(load_package_options(ova, roots, trust, profile, _time(at)), json_file)
+
+
+@commands.command()
+@click.argument("ova", type=_FILE, required=False)
+@_package_options
+@click.option("-k", "select", metavar="EXPRESSION", help="Only the items that match (pytest's -k), such as HBT-003.")
+@click.option("--accelerator", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
+@click.option("--seed", type=int, help="Draw every random choice from this seed.")
+@click.option("--runs", type=_FILE, default=Path("runs"), show_default=True, help="Where runs leave their reports.")
+def certify(ova: Path | None, **options: object) -> int:
+    """Certify a package: boot it in the emulated network and run every suite. Without OVA: the sample app GoOn."""
+    from harness.certify import run_certify
+
+    return run_certify(ova, options)
+
+
+@commands.command("build-app")
+@click.argument("folder", type=_FILE)
+@click.option("-o", "--output", type=_FILE, help="The image to write; default FOLDER's name with .qcow2 here.")
+def build_app(folder: Path, output: Path | None) -> int:
+    """Build an app folder (see examples/goon) into a bootable qcow2 image."""
+    from harness.building import build_app_image
+
+    return build_app_image(folder, output or Path(f"{folder.resolve().name}.qcow2"))
+
+
+@commands.command("build-ova")
+@click.option("--ovf", required=True, type=_FILE, help="The descriptor; its base name becomes the package's.")
+@click.option("--image", required=True, type=_FILE, help="The qcow2 boot disk.")
+@click.option("--privatekey", required=True, type=_FILE, help="The signer's private key (PEM).")
+@click.option("--certificate", required=True, type=_FILE, help="The signer's certificate, its chain after it (PEM).")
+@click.option(
+    "--acl", type=_FILE, help="auth/acl.xml of an app that uses the bus; default auth/acl.xml beside the OVF."
+)
+@click.option("-o", "--output", type=_FILE, help="The package to write; default the descriptor's name with .ova here.")
+def build_ova(
+    ovf: Path, image: Path, privatekey: Path, certificate: Path, acl: Path | None, output: Path | None
+) -> int:
+    """Pack descriptor, image and ACL into a signed OVA."""
+    from harness.building import PackageParts, build_package
+
+    return build_package(PackageParts(ovf, image, privatekey, certificate, acl), output or Path(f"{ovf.stem}.ova"))
+
+
+@commands.command()
+@click.option(
+    "--folder", type=_FILE, default=Path("ca"), show_default=True, help="Where to write keys and certificates."
+)
+def ca(folder: Path) -> int:
+    """Make an R&D root and a signing key, and trust the root for R&D."""
+    from harness.building import make_rd_ca
+
+    return make_rd_ca(folder)
+
+
+@commands.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def list_requirements(as_json: bool) -> int:
+    """List the catalogue of requirements."""
+    from harness.explaining import list_catalogue
+
+    return list_catalogue(as_json)
+
+
+@commands.command()
+@click.argument("requirement")
+def explain(requirement: str) -> int:
+    """Explain a requirement: what must hold, why, and what to do about a failure."""
+    from harness.explaining import explain_requirement
+
+    return explain_requirement(requirement)
+
+
+@commands.command()
+def doctor() -> int:
+    """Say what this machine has, lacks and how to mend it."""
+    from harness.explaining import examine_machine
+
+    return examine_machine()
+
+
+@commands.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def test(arguments: tuple[str, ...]) -> int:
+    """Run the project's own checks and tests."""
+    from harness.options import REPOSITORY
+
+    os.chdir(REPOSITORY)
+    environments = arguments or ("run", "-e", "lint,type,unit,live,docs")
+    os.execv(sys.executable, [sys.executable, "-m", "tox", *environments])
+
+
+@commands.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def pytest(arguments: tuple[str, ...]) -> int:
+    """Run pytest in the project's environment: racs pytest suites/ --ova app.ova."""
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])
+
+
+@commands.command()
+@click.argument("ova", type=_FILE)
+@_package_options
+def lab(ova: Path, roots: tuple[Path, ...], trust: str, profile: str, json_file: str | None) -> int:
+    """Boot an app in the emulated network and keep it running; `racs lab console` shows its console."""
+    from harness.lab import follow_console, run_lab
+
+    if str(ova) == "console" and not ova.exists():
+        return follow_console()
+    from harness.options import load_package_options
+
+    return run_lab(load_package_options(ova, roots, trust, profile))
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"--at {text}: no ISO 8601 time; write it like 2026-11-23T12:00:00Z") from error
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,0 +1,84 @@
+"""What a terminal shows: the verdict table and findings. Results go to standard output, progress to standard error."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+from conformance.certification import Certification, Judgement
+from conformance.errors import UsageError
+from conformance.verdict import Verdict
+
+_COLOURS = {
+    Verdict.PASS: "32",
+    Verdict.FAIL: "31;1",
+    Verdict.INCONCLUSIVE: "33",
+    Verdict.NOT_APPLICABLE: "2",
+    Verdict.NOT_JUDGED: "2",
+}
+_WHOLE_COLOURS = {"pass": "32;1", "fail": "31;1", "error": "31;1"}
+
+
+def render_certification(certification: Certification, report: Path | None, colour: bool) -> str:
+    """The verdict table, the findings under it, the report's path and the verdict line."""
+    in_force = [j for j in certification.judgements if j.in_force and j.in_scope]
+    lines = [_row(judgement, colour) for judgement in in_force]
+    lines += [_findings(judgement) for judgement in in_force if judgement.findings]
+    drafts = sum(not j.in_force for j in certification.judgements)
+    lines.append(
+        f"\n{len(in_force)} requirements in force and in scope; {drafts} drafts are not judged yet (racs list)"
+    )
+    lines += [f"note: {note}" for note in certification.notes]
+    lines += [f"error in the suite: {error}" for error in certification.errors]
+    if report is not None:
+        lines.append(f"report: {report}")
+    lines.append(verdict_line(certification, colour))
+    return "\n".join(lines)
+
+
+def verdict_line(certification: Certification, colour: bool) -> str:
+    """The last line: the verdict of the whole, its scope, trust profile and counts."""
+    counts = Counter(str(j.verdict) for j in certification.judgements if j.in_force and j.in_scope)
+    counted = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
+    name = certification.application.get("id", certification.package_file)
+    certified = certification.scope == "certification" and certification.verdict == "pass"
+    text = f"{'CERTIFIED' if certified else certification.verdict.upper()}"
+    painted = _paint(text, _WHOLE_COLOURS.get(certification.verdict, "33;1"), colour)
+    return f"{painted} {name} (scope {certification.scope}, trust {certification.trust}): {counted or 'nothing judged'}"
+
+
+def write_json(certification: Certification, target: str) -> None:
+    """Write the certification's JSON to a file, or to standard output for "-"."""
+    if target == "-":
+        sys.stdout.write(certification.to_json())
+        return
+    try:
+        Path(target).write_text(certification.to_json(), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--json {target}: {error.strerror}; give a file that can be written") from error
+
+
+def _row(judgement: Judgement, colour: bool) -> str:
+    warning = judgement.verdict is Verdict.FAIL and judgement.level == "SHOULD"
+    text = "warning" if warning else str(judgement.verdict)
+    painted = _paint(f"{text:<14}", "33" if warning else _COLOURS[judgement.verdict], colour)
+    reason = judgement.stability or judgement.reason
+    return f"{judgement.id}  {painted} {judgement.title}" + (f"  [{reason}]" if reason else "")
+
+
+def _findings(judgement: Judgement) -> str:
+    lines = [f"\n{judgement.id} {judgement.title}"]
+    for finding in judgement.findings:
+        parts = (
+            ("expected", finding.expected),
+            ("seen", finding.seen),
+            ("where", finding.where),
+            ("mend", finding.remedy or judgement.remedy),
+            ("evidence", ", ".join(finding.evidence)),
+        )
+        lines += [f"  {name:<9} {text}" for name, text in parts if text]
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def _paint(text: str, code: str, colour: bool) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if colour else text

@@ -1,0 +1,41 @@
+"""`racs list`, `racs explain` and `racs doctor`: what the suite asks for and what this machine lacks."""
+
+import dataclasses
+import json
+
+from conformance.catalogue import load as load_catalogue
+from conformance.profile import load as load_profile
+
+
+def list_catalogue(as_json: bool) -> int:
+    """Print every requirement, a line each (or all of the catalogue as JSON)."""
+    requirements = load_catalogue().requirements.values()
+    if as_json:
+        print(json.dumps([dataclasses.asdict(r) for r in requirements], indent=1, ensure_ascii=False))
+        return 0
+    for requirement in requirements:
+        state = "in force" if requirement.in_force else "draft"
+        print(f"{requirement.id}  {requirement.level:<6}  {requirement.when:<12}  {state:<8}  {requirement.title}")
+    return 0
+
+
+def explain_requirement(identity: str) -> int:
+    """Print all that the catalogue says of one requirement, with the profile's numbers."""
+    requirement = load_catalogue()[identity]
+    profile = load_profile()
+    print(f"{requirement.id}  {requirement.title}\n")
+    state = "in force" if requirement.in_force else "draft: never gates, not judged yet"
+    rows = [
+        ("level", f"{requirement.level} ({state})"),
+        ("applies", requirement.when if requirement.subject == "app" else f"{requirement.when} (judges the platform)"),
+        ("holds when", requirement.what),
+        ("why", requirement.rationale),
+        ("mend", requirement.remedy),
+        ("source", " ".join(filter(None, (requirement.source, requirement.clause)))),
+        ("profile", ", ".join(f"{name} = {profile[name]}" for name in requirement.reads)),
+        ("evidence", ", ".join(requirement.kinds)),
+    ]
+    for name, text in rows:
+        if text:
+            print(f"{name:<11} {text}")
+    return 0

@@ -1,0 +1,69 @@
+"""The pytest plug-in: inert unless something below suites/ is selected.
+
+Then it checks the call (exit status 4 before anything starts), judges the package, and, when its bytes can be trusted,
+re-executes the whole process inside the lab's private namespaces before any thread, socket or libvirt exists.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from conformance.errors import UsageError
+from harness.options import REPOSITORY
+
+SUITES = REPOSITORY / "suites"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("racs", "RACS conformance (suites/)")
+    group.addoption("--ova", type=Path, metavar="FILE", help="the package to certify")
+    group.addoption("--root", type=Path, action="append", default=[], metavar="FILE", help="trusted roots; repeatable")
+    group.addoption("--trust", default="rd", help="trust profile: rd (default) or production")
+    group.addoption("--profile", default="racs-1", help="profile id or file")
+    group.addoption("--accelerator", choices=("auto", "kvm", "tcg"), default="auto", help="how the machine is emulated")
+    group.addoption("--seed", type=int, help="draw every random choice from this seed")
+    group.addoption("--runs", type=Path, default=Path("runs"), metavar="FOLDER", help="where runs leave their reports")
+    group.addoption("--json", metavar="FILE", help="write the certification as JSON; - is standard output")
+    group.addoption("--certify", action="store_true", help="show progress and the verdict table as `racs certify` does")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    if not _selects_suites(config) or config.option.help or config.option.version:
+        return
+    if config.option.collectonly:
+        from harness.suiterun import Collection  # inert until a suite is selected
+
+        config.pluginmanager.register(Collection(config), "racs-collection")
+        return
+    from harness.suiterun import SuiteRun, read_request
+
+    try:
+        request = read_request(config)
+        if request.boots:
+            from harness.lab import require_lab
+
+            require_lab(_release_capture(config))
+    except UsageError as error:
+        raise pytest.UsageError(f"racs: {error}") from error
+    config.pluginmanager.register(SuiteRun(config, request), "racs-run")
+
+
+def _selects_suites(config: pytest.Config) -> bool:
+    for argument in config.args:
+        path = Path(config.invocation_params.dir, argument.split("::")[0]).resolve()
+        if path == SUITES or SUITES in path.parents:
+            return True
+    return False
+
+
+def _release_capture(config: pytest.Config):  # type: ignore[no-untyped-def]  # a callable for the moment before exec
+    def release() -> None:
+        manager = config.pluginmanager.getplugin("capturemanager")
+        if manager is not None:
+            manager.stop_global_capturing()
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+    return release

@@ -1,0 +1,320 @@
+"""One run of the suites: from pytest's items to a ledger of verdicts, a certification, its reports and exit status."""
+
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conformance.catalogue import load as load_catalogue
+from conformance.certification import Certification
+from conformance.errors import BrokenLab, EnvironmentFault, SubjectError, UsageError
+from conformance.judge import Ledger, judge_trace
+from conformance.package import Package, open_package
+from conformance.trace import Trace
+from conformance.verdict import Finding, Outcome, Verdict, failed, inconclusive, not_applicable, not_judged
+from harness.assembly import RunFacts, assemble, judge_statically
+from harness.display import render_certification, verdict_line, write_json
+from harness.options import PackageOptions, load_package_options
+
+if TYPE_CHECKING:
+    from harness.testbed import Testbed
+
+Judge = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the call asks for. refusal says why nothing may be booted, "" when the package's bytes can be trusted."""
+
+    options: PackageOptions
+    package: Package
+    ledger: Ledger
+    refusal: str
+    accelerator: str
+    seed: int
+    runs: Path
+
+    @property
+    def boots(self) -> bool:
+        return not self.refusal
+
+
+def read_request(config: pytest.Config) -> Request:
+    """Check the call and judge the package. Raises UsageError."""
+    option = config.option
+    if getattr(option, "numprocesses", None) or getattr(option, "tx", None):
+        raise UsageError("suites/ runs one testbed: leave out -n (it is for tests/)")
+    if option.ova is None:
+        raise UsageError("no package to certify: pytest suites/ --ova app.ova")
+    options = load_package_options(option.ova, tuple(option.root), option.trust, option.profile)
+    package = open_package(options.ova, options.profile)
+    ledger = Ledger(load_catalogue())
+    static = [r.id for r in ledger.catalogue.requirements.values() if r.scope == "package" and r.in_force]
+    refusal = judge_statically(options, package, Ledger(ledger.catalogue), static)
+    if not refusal and package.application is None:
+        refusal = "the descriptor does not say what the app is: nothing of it was booted"
+    seed = option.seed if option.seed is not None else random.SystemRandom().randrange(2**32)
+    return Request(options, package, ledger, refusal, option.accelerator, seed, option.runs)
+
+
+class Collection:
+    """What turns @verifies into one item a requirement, and leaves drafts out."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.catalogue = load_catalogue()
+        config.addinivalue_line("markers", "verifies(*ids): the requirements that a test of suites/ judges")
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        marker = metafunc.definition.get_closest_marker("verifies")
+        if marker is not None:
+            metafunc.parametrize("requirement", marker.args, ids=list(marker.args))
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        drafts = [item for item in items if (i := requirement_of(item)) and not self.catalogue[i].in_force]
+        config.hook.pytest_deselected(items=drafts)
+        items[:] = [item for item in items if item not in drafts]
+
+
+def requirement_of(item: pytest.Item) -> str:
+    """The id that an item judges, "" for an item that judges none."""
+    callspec = getattr(item, "callspec", None)
+    return str(callspec.params.get("requirement", "")) if callspec else ""
+
+
+class SuiteRun(Collection):
+    """The plug-in of a run that is really to take place; see harness/plugin.py for when it is registered."""
+
+    def __init__(self, config: pytest.Config, request: Request) -> None:
+        super().__init__(config)
+        # a warning in a library is no reason to call a vendor's app or the suite broken
+        config.addinivalue_line("filterwarnings", "default")
+        self.config = config
+        self.request = request
+        self.ledger = request.ledger
+        self.facts = RunFacts(
+            "certification", seed=request.seed, missing=request.refusal or "nothing of this run judged it"
+        )
+        self.bed: Testbed | None = None
+        self.folder = Path()
+        self.certification: Certification | None = None
+        self.lacking = ""
+
+    # collection
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> Generator[None, None, None]:
+        Collection.pytest_collection_modifyitems(self, config, items)
+        before = len(items)
+        yield
+        ids = {requirement_of(item) for item in items} - {""}
+        required = {r.id for r in self.catalogue.requirements.values() if r.in_force}
+        if len(items) < before or ids != required:
+            self.facts.scope = "selection"
+            self.facts.selected = tuple(sorted(ids))
+            self.ledger.in_scope = frozenset(ids)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.facts.errors.append(f"{report.nodeid}: {report.longreprtext.splitlines()[-1]}")
+
+    # running
+
+    def pytest_sessionstart(self) -> None:
+        application = self.request.package.application
+        name = application.id if application else self.request.options.ova.stem
+        stamp = self.facts.started.strftime("%Y%m%dT%H%M%SZ")
+        self.folder = (self.request.runs / f"{stamp}-{name}").resolve()
+        number = 1
+        while self.folder.exists():
+            number += 1
+            self.folder = self.folder.with_name(f"{stamp}-{name}-{number}")
+        (self.folder / "evidence").mkdir(parents=True)
+
+    @pytest.fixture
+    def judge(self, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Judge:
+        """judge(requirement, trace or outcome): settle, write into the ledger, and tell pytest."""
+        begin = time.monotonic()
+
+        def judge(requirement: str, subject: Trace | Outcome) -> None:
+            entry = self.catalogue[requirement]
+            outcome = (
+                judge_trace(entry, subject, self.request.options.profile) if isinstance(subject, Trace) else subject
+            )
+            self.ledger.add(requirement, outcome, request.node.name, time.monotonic() - begin)
+            self._tell(requirement, outcome)
+            if outcome.verdict is Verdict.FAIL and entry.level == "SHOULD":
+                record_property("warning", outcome.reason)
+            elif outcome.verdict is Verdict.FAIL:
+                pytest.fail(describe(outcome), pytrace=False)
+            elif outcome.verdict is not Verdict.PASS:
+                pytest.skip(f"{outcome.verdict}: {outcome.reason}")
+
+        return judge
+
+    @pytest.fixture(scope="session")
+    def package(self) -> Package:
+        """The package under certification, read once."""
+        return self.request.package
+
+    @pytest.fixture(scope="session")
+    def static_outcomes(self) -> dict[str, Outcome]:
+        """The verdicts of scope "package"."""
+        ledger = Ledger(self.catalogue)
+        ids = [r.id for r in self.catalogue.requirements.values() if r.scope == "package" and r.in_force]
+        judge_statically(self.request.options, self.request.package, ledger, ids)
+        return {identity: outcomes[0] for identity, outcomes in ledger.outcomes.items()}
+
+    @pytest.fixture(scope="session")
+    def bed(self) -> Generator["Testbed", None, None]:
+        """The testbed: network, emulator and machine, with the app not yet started."""
+        from harness.testbed import Testbed, TestbedSpec  # opens libvirt
+
+        assert self.request.package.application is not None
+        spec = TestbedSpec(
+            self.request.package,
+            self.request.options.profile,
+            self.folder / "evidence",
+            self.request.seed,
+            self.request.accelerator,
+        )
+        self.bed = Testbed(spec, self.say)
+        with self.bed:
+            yield self.bed
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        identity = requirement_of(item)
+        if not identity:
+            return
+        entry, application = self.catalogue[identity], self.request.package.application
+        outcome = None
+        if entry.scope == "run" and self.request.refusal:
+            outcome = not_judged(self.request.refusal)
+        elif application is not None and not entry.applies_to(application):
+            outcome = not_applicable(f"it speaks of {entry.when} apps")
+        if outcome is not None:
+            self.ledger.add(identity, outcome, item.name)
+            pytest.skip(f"{outcome.verdict}: {outcome.reason}")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        error = call.excinfo.value if call.excinfo else None
+        if error is None or isinstance(error, (pytest.skip.Exception, pytest.fail.Exception, KeyboardInterrupt)):
+            return report
+        identity, outcome = requirement_of(item), None
+        if isinstance(error, EnvironmentFault):
+            outcome = inconclusive(str(error))
+        elif isinstance(error, SubjectError):
+            outcome = failed([Finding(error.expected, error.seen, error.where, error.remedy)])
+        if identity and outcome is not None:
+            self.ledger.add(identity, outcome, item.name)
+            self._tell(identity, outcome)
+        if isinstance(error, EnvironmentFault):
+            report.outcome = "skipped"
+            report.longrepr = (str(item.path), 0, f"inconclusive: {error}")
+        elif isinstance(error, UsageError):
+            self.lacking = str(error)
+        elif outcome is None:
+            place = "the lab is broken" if isinstance(error, BrokenLab) else type(error).__name__
+            line = f"{item.name}: {place}: {error}"
+            if not any(known.endswith(line.split(": ", 1)[1]) for known in self.facts.errors):
+                self.facts.errors.append(line)
+        return report
+
+    def pytest_keyboard_interrupt(self) -> None:
+        self.facts.interrupted = True
+        self.facts.missing = "the run was interrupted before"
+
+    # ending
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if exitstatus == pytest.ExitCode.INTERNAL_ERROR:
+            self.facts.errors.append("internal error of the suite; the text stands above")
+        if self.bed is not None:
+            self._take_facts(self.bed)
+        self.certification = assemble(self.request.options, self.request.package, self.ledger, self.facts)
+        try:
+            self._write_reports(self.certification)
+        except (OSError, ValueError) as error:
+            self.facts.errors.append(f"a report could not be written: {error}")
+            self.certification = assemble(self.request.options, self.request.package, self.ledger, self.facts)
+        status = self.certification.exit_status
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR if self.lacking and status != 2 else status
+        if self.config.option.certify:
+            self._print_result(self.certification)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self.certification is None:
+            return
+        terminalreporter.section("RACS certification")
+        colour = terminalreporter.hasmarkup
+        if self.lacking:
+            terminalreporter.write_line(f"racs: {self.lacking}")
+        terminalreporter.write_line(render_certification(self.certification, self._report, colour))
+
+    def _print_result(self, certification: Certification) -> None:
+        if self.lacking:
+            print(f"racs: {self.lacking}", file=sys.stderr)
+        if self.config.option.json == "-":
+            print(verdict_line(certification, sys.stderr.isatty()), file=sys.stderr)
+        else:
+            print(render_certification(certification, self._report, sys.stdout.isatty()))
+
+    @property
+    def _report(self) -> Path | None:
+        report = self.folder / "report.html"
+        return report if report.exists() else None
+
+    def _take_facts(self, bed: "Testbed") -> None:
+        self.facts.accelerator = bed.accelerator
+        self.facts.host = bed.host_facts
+        self.facts.steps = bed.steps
+        self.facts.notes += bed.notes
+        self.facts.evidence = tuple(sorted(path.name for path in (self.folder / "evidence").iterdir()))
+
+    def _write_reports(self, certification: Certification) -> None:
+        from reports import write_reports  # templates
+
+        write_reports(certification, self.folder)
+        if self.config.option.json:
+            write_json(certification, self.config.option.json)
+        latest = self.folder.parent / "latest"
+        fresh = self.folder.parent / f".latest-{os.getpid()}"
+        fresh.symlink_to(self.folder.name)
+        fresh.replace(latest)
+
+    def say(self, text: str) -> None:
+        """Progress, to standard error, in `racs certify` only (pytest has a display of its own)."""
+        if self.config.option.certify:
+            elapsed = time.time() - self.facts.started.timestamp()
+            print(f"[{elapsed:6.1f} s] {text}", file=sys.stderr, flush=True)
+
+    def _tell(self, requirement: str, outcome: Outcome) -> None:
+        self.say(f"{requirement} {outcome.verdict}: {outcome.reason}")
+
+
+def describe(outcome: Outcome) -> str:
+    """A failed outcome as the text that pytest shows."""
+    parts: list[str] = []
+    for finding in outcome.findings:
+        rows: Sequence[tuple[str, str]] = (
+            ("expected", finding.expected),
+            ("seen", finding.seen),
+            ("where", finding.where),
+            ("mend", finding.remedy),
+            ("evidence", ", ".join(finding.evidence)),
+        )
+        parts.append("\n".join(f"{name:<9} {text}" for name, text in rows if text))
+    return "\n\n".join(parts)
