@@ -1,0 +1,69 @@
+"""Verdicts: how they merge and settle, and what the whole is made of."""
+
+import pytest
+
+from conformance.certification import Judgement, whole_verdict
+from conformance.trace import make_trace
+from conformance.verdict import Finding, Outcome, Span, Verdict, failed, inconclusive, merge, passed, settle
+
+LATE = Finding("a beat a second", "a gap of 4 s", span=Span(10, 14))
+FOREVER = Finding("a digest", "another digest")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "disturbance", "verdict", "findings"),
+    [
+        (failed([LATE]), Span(13, 20), Verdict.INCONCLUSIVE, 1),
+        (failed([LATE]), Span(14.1, 20), Verdict.FAIL, 1),
+        (failed([LATE, FOREVER]), Span(0, 99), Verdict.FAIL, 1),
+        (failed([FOREVER]), Span(0, 99), Verdict.FAIL, 1),
+        (passed("60 beats"), Span(0, 99), Verdict.PASS, 0),
+    ],
+)
+def test_settle(outcome: Outcome, disturbance: Span, verdict: Verdict, findings: int) -> None:
+    settled = settle(outcome, [(disturbance, "host starved")])
+    assert (settled.verdict, len(settled.findings)) == (verdict, findings)
+
+
+def test_merge_prefers_fail_then_inconclusive() -> None:
+    assert merge([passed(""), inconclusive("x"), failed([LATE]), failed([FOREVER])]).findings == (LATE, FOREVER)
+    assert merge([passed(""), inconclusive("x")]).verdict is Verdict.INCONCLUSIVE
+    assert merge([]).verdict is Verdict.NOT_JUDGED
+
+
+def judgement(verdict: Verdict, level: str = "MUST", subject: str = "app", in_force: bool = True) -> Judgement:
+    return Judgement("X-1", "", level, subject, "assumed", "", in_force, True, verdict, "", "")
+
+
+@pytest.mark.parametrize(
+    ("judgements", "interrupted", "errors", "whole"),
+    [
+        ([judgement(Verdict.PASS)], False, [], "pass"),
+        ([judgement(Verdict.PASS), judgement(Verdict.NOT_APPLICABLE)], False, [], "pass"),
+        ([judgement(Verdict.PASS), judgement(Verdict.FAIL, "SHOULD")], False, [], "pass"),
+        ([judgement(Verdict.PASS), judgement(Verdict.FAIL, in_force=False)], False, [], "pass"),
+        ([judgement(Verdict.PASS), judgement(Verdict.FAIL)], False, [], "fail"),
+        ([judgement(Verdict.INCONCLUSIVE), judgement(Verdict.FAIL)], False, [], "fail"),
+        ([judgement(Verdict.FAIL)], True, ["boom"], "interrupted"),
+        ([judgement(Verdict.FAIL)], False, ["boom"], "error"),
+        ([judgement(Verdict.PASS), judgement(Verdict.FAIL, subject="platform")], False, [], "error"),
+        ([judgement(Verdict.PASS), judgement(Verdict.INCONCLUSIVE)], False, [], "inconclusive"),
+        ([judgement(Verdict.PASS), judgement(Verdict.NOT_JUDGED)], False, [], "inconclusive"),
+        ([judgement(Verdict.NOT_JUDGED)], False, [], "nothing ran"),
+        ([judgement(Verdict.NOT_APPLICABLE)], False, [], "nothing ran"),
+        ([], False, [], "nothing ran"),
+    ],
+)
+def test_whole(judgements: list[Judgement], interrupted: bool, errors: list[str], whole: str) -> None:
+    assert whole_verdict(judgements, interrupted, errors) == whole
+
+
+def test_disturbances_of_a_trace() -> None:
+    trace = make_trace(
+        [
+            (1, "host-starved", {"what": "lag", "value": 30, "limit": 20, "begin": 1, "end": 2}),
+            (2, "drop", {"where": "userplane s1u_enb", "count": 3, "begin": 2, "end": 3}),
+            (3, "clock-step", {"step_s": 0.5, "begin": 3, "end": 3}),
+        ]
+    )
+    assert [span for span, _ in trace.disturbances] == [Span(1, 2), Span(2, 3), Span(3, 3)]
