@@ -1,0 +1,210 @@
+"""Bounded XML documents of a package (contract 1, "XML"): descriptor and ACL go through the same door.
+
+Two passes. The first is expat's stream of events, which counts and builds nothing, so that a hostile document is
+refused in bounded time and memory; the second is lxml's tree with line numbers, over what the first let through.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from xml.parsers import expat
+
+from lxml import etree
+
+from conformance.package.fault import Fault
+from conformance.profile import Profile
+from conformance.verdict import Finding
+
+PREFIXES = {
+    "http://schemas.dmtf.org/ovf/envelope/2": "ovf",
+    "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_VirtualSystemSettingData": "vssd",
+    "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData": "rasd",
+    "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_EthernetPortAllocationSettingData": "epasd",
+    "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_StorageAllocationSettingData": "sasd",
+    "http://www.w3.org/2001/XMLSchema-instance": "xsi",
+    "http://www.w3.org/XML/1998/namespace": "xml",
+    "urn:racs:application:1": "racs",
+    "urn:racs:acl:1": "acl",
+}
+FINDINGS_MAX = 10  # of one kind: more are echoes of the first, and a hostile document has thousands
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """root is None where the bytes are no document that may be read; faults then say why."""
+
+    root: etree._Element | None
+    faults: tuple[Fault, ...] = ()
+
+
+class _Refused(Exception):
+    """The scan stops at the first thing that must not be read on; the fault says which."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.finding.seen)
+        self.fault = fault
+
+
+def parse(data: bytes, profile: Profile, name: str, requirement: str) -> Document:
+    """The document in data; name is what findings call it, requirement the id that owns its structure.
+
+    Bounds are PKG-015's (profile table "package"); all else that keeps it from being read is requirement's.
+    """
+    try:
+        encoding = _encoding(data, name, requirement)
+        _Scan(profile, name, requirement).run(data, encoding)
+        parser = etree.XMLParser(
+            encoding=encoding, resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False,
+            remove_comments=True, remove_pis=True,
+        )  # fmt: skip
+        return Document(etree.fromstring(data, parser))
+    except _Refused as refused:
+        return Document(None, (refused.fault,))
+    except etree.XMLSyntaxError as error:
+        where = f"{name}, line {error.lineno or 1}"
+        finding = Finding("a well-formed XML document with namespaces", str(error.msg), where, _MEND_XML)
+        return Document(None, (Fault(requirement, finding),))
+
+
+_MEND_XML = "correct the XML there; `xmllint --noout FILE` shows the same place"
+
+
+def _encoding(data: bytes, name: str, requirement: str) -> str:
+    """UTF-16 by its byte order mark (XML 1.0 4.3.3), else UTF-8: what the document declares must agree."""
+    if data.strip(b" \t\r\n"):
+        return "utf-16" if data.startswith(_UTF16_MARKS) else "utf-8"
+    finding = Finding("an XML document", "an empty file" if not data else "nothing but blanks", name, "write it")
+    raise _Refused(Fault(requirement, finding))
+
+
+class _Scan:
+    """Counts what expat reports and stops at the first bound exceeded. Namespace declarations count as attributes."""
+
+    def __init__(self, profile: Profile, name: str, requirement: str) -> None:
+        self._limits = profile["package"]
+        self._name = name
+        self._requirement = requirement
+        self._elements = 0
+        self._depth = 0
+
+    def run(self, data: bytes, encoding: str) -> None:
+        self._parser = parser = expat.ParserCreate(encoding)
+        self._encoding = encoding
+        parser.ordered_attributes = True
+        parser.XmlDeclHandler = self._declaration
+        parser.StartDoctypeDeclHandler = self._doctype
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        if len(data) > self._limits["xml_bytes_max"]:
+            raise self._bound("bytes", self._limits["xml_bytes_max"], len(data), "")
+        try:
+            parser.Parse(data, True)
+        except expat.ExpatError as error:
+            where = f"{self._name}, line {error.lineno}, column {error.offset + 1}"
+            finding = Finding("a well-formed XML document", expat.ErrorString(error.code), where, _MEND_XML)
+            raise _Refused(Fault(self._requirement, finding)) from error
+
+    def _where(self) -> str:
+        return f"{self._name}, line {self._parser.CurrentLineNumber}"
+
+    def _bound(self, what: str, limit: int, seen: int, where: str) -> _Refused:
+        remedy = "make the document smaller: the contract bounds what a platform has to read"
+        return _Refused(Fault("PKG-015", Finding(f"at most {limit} {what}", str(seen), where or self._name, remedy)))
+
+    def _declaration(self, version: str, encoding: str | None, standalone: int) -> None:
+        if version != "1.0" or (encoding and encoding.lower() != self._encoding):
+            seen = f'version="{version}" encoding="{encoding or ""}" in {self._encoding.upper()} bytes'
+            remedy = 'save it as UTF-8 and begin it with <?xml version="1.0" encoding="UTF-8"?>'
+            finding = Finding("XML 1.0 in UTF-8, or in UTF-16 with its byte order mark", seen, self._where(), remedy)
+            raise _Refused(Fault(self._requirement, finding))
+
+    def _doctype(self, name: str, system: str | None, public: str | None, internal: int) -> None:
+        remedy = "delete the <!DOCTYPE ...>: entities are refused, whatever they say"
+        finding = Finding("no document type declaration", f"<!DOCTYPE {name[:40]}", self._where(), remedy)
+        raise _Refused(Fault(self._requirement, finding))
+
+    def _start(self, name: str, attributes: Sequence[str]) -> None:
+        self._elements += 1
+        self._depth += 1
+        for what, count, limit in (
+            ("elements", self._elements, self._limits["xml_elements_max"]),
+            ("levels of elements", self._depth, self._limits["xml_depth_max"]),
+            ("attributes on one element", len(attributes) // 2, self._limits["xml_attributes_max"]),
+        ):
+            if count > limit:
+                raise self._bound(what, limit, count, self._where())
+
+    def _end(self, name: str) -> None:
+        self._depth -= 1
+
+
+@cache
+def _schema(file: str) -> etree.XMLSchema:
+    path = Path(str(resources.files("conformance") / "data" / "schemas" / file))
+    return etree.XMLSchema(etree.parse(str(path), etree.XMLParser(no_network=True)))
+
+
+def validate(root: etree._Element, schema: str, name: str) -> tuple[Finding, ...]:
+    """What data/schemas/SCHEMA has against the tree: at most ten findings, in document order."""
+    rules = _schema(schema)
+    if rules.validate(root):
+        return ()
+    found: dict[tuple[str, str], Finding] = {}
+    for error in rules.error_log:  # type: ignore[attr-defined]  # lxml-stubs forget that a log is iterable
+        where = f"{name}, {_resolve(root, error.path)} (line {error.line})"
+        seen = _shorten(error.message)
+        found.setdefault((where, seen), Finding(f"what {schema} allows", seen, where, _remedy(error.message)))
+        if len(found) == FINDINGS_MAX:
+            break
+    return tuple(found.values())
+
+
+def _resolve(root: etree._Element, path: str | None) -> str:
+    hits = root.xpath(path, namespaces={p: n for p, n in root.nsmap.items() if p}) if path else []
+    return locate(hits[0]) if isinstance(hits, list) and hits and isinstance(hits[0], etree._Element) else path or "/"
+
+
+def _shorten(message: str) -> str:
+    """libxml2's sentence with prefixes in place of {namespace}s."""
+    for namespace, prefix in PREFIXES.items():
+        message = message.replace(f"{{{namespace}}}", f"{prefix}:")
+    return message.rstrip(".")
+
+
+# What real tools write that the standard's schema refuses, and what to do about it.
+_REMEDIES = (
+    ("SettingData.xsd", "drop the `.xsd` at the end of the CIM namespaces: the schema of OVF 2 spells them without"),
+    ("EthernetPortItem': This element is not expected",
+     "put Item first, then EthernetPortItem, then StorageItem: the order is part of the schema"),
+    ("AllocationSettingData}",
+     "give each hardware item ElementName and InstanceID, children in alphabetical order, all in the item's namespace"),
+    ("is required but missing", "add the attribute; in OVF every attribute carries the prefix, as in ovf:href"),
+    ("not expected", "compare the order and the names of the elements with examples/goon/goon.ovf"),
+)  # fmt: skip
+
+
+def _remedy(message: str) -> str:
+    return next((remedy for mark, remedy in _REMEDIES if mark in message), "compare it with examples/goon/goon.ovf")
+
+
+def place(name: str, element: etree._Element, attribute: str = "") -> str:
+    """Where something stands, for a Finding: document, XPath and line."""
+    return f"{name}, {locate(element)}{'/@' + attribute if attribute else ''} (line {element.sourceline})"
+
+
+def locate(element: etree._Element) -> str:
+    """The XPath of an element with the usual prefixes; an index where it has siblings of its name."""
+    steps: list[str] = []
+    node: etree._Element | None = element
+    while node is not None:
+        parent = node.getparent()
+        name = etree.QName(node)
+        prefix = PREFIXES.get(name.namespace or "", node.prefix or "")
+        step = f"{prefix}:{name.localname}" if prefix else name.localname
+        same = parent.findall(node.tag) if parent is not None else []
+        steps.append(f"{step}[{same.index(node) + 1}]" if len(same) > 1 else step)
+        node = parent
+    return "/" + "/".join(reversed(steps))
