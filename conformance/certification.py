@@ -59,7 +59,8 @@ class Certification:
     """A run. at is ISO 8601 UTC; digests has package, profile, catalogue, suite; errors are the suite's, a line each.
 
     host are facts (name to text); accelerator is "kvm", "tcg" or "" where nothing booted; notes say in sentences
-    what a reader has to know beside the verdicts, what could not be built included.
+    what a reader has to know beside the verdicts, what could not be built included. evidence has each file's name
+    in the run's evidence folder and its SHA-256.
     """
 
     scope: Scope
@@ -77,7 +78,7 @@ class Certification:
     steps: tuple[Step, ...] = ()
     errors: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    evidence: tuple[str, ...] = ()
+    evidence: Mapping[str, str] = field(default_factory=dict)
     selected: tuple[str, ...] = field(default=())
 
     @property

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conformance.certification import Certification, Scope, Step, Whole, whole_verdict
@@ -30,7 +31,7 @@ class RunFacts:
     steps: tuple[Step, ...] = ()
     errors: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    evidence: tuple[str, ...] = ()
+    evidence: Mapping[str, str] = field(default_factory=dict)
     selected: tuple[str, ...] = ()
     interrupted: bool = False
     missing: str = "nothing of this run judged it"
@@ -85,3 +86,13 @@ def suite_digest() -> str:
             if path.is_file() and path.suffix in {".py", ".toml", ".xsd", ".lark"}:
                 digest.update(f"{path.relative_to(REPOSITORY)}\0".encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+def digest_files(folder: Path) -> dict[str, str]:
+    """Name and SHA-256 of each file directly in a folder: the evidence as the report pins it."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            with path.open("rb") as file:
+                found[path.name] = file_digest(file, "sha256").hexdigest()
+    return found

@@ -18,7 +18,7 @@ from conformance.judge import Ledger, judge_trace
 from conformance.package import Package, open_package
 from conformance.trace import Trace
 from conformance.verdict import Finding, Outcome, Verdict, failed, inconclusive, not_applicable, not_judged
-from harness.assembly import RunFacts, assemble, judge_statically
+from harness.assembly import RunFacts, assemble, digest_files, judge_statically
 from harness.display import render_certification, verdict_line, write_json
 from harness.options import PackageOptions, load_package_options
 
@@ -282,7 +282,7 @@ class SuiteRun(Collection):
         self.facts.host = bed.host_facts
         self.facts.steps = bed.steps
         self.facts.notes += bed.notes
-        self.facts.evidence = tuple(sorted(path.name for path in (self.folder / "evidence").iterdir()))
+        self.facts.evidence = digest_files(self.folder / "evidence")
 
     def _write_reports(self, certification: Certification) -> None:
         from reports import write_reports  # templates

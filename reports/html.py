@@ -1,0 +1,52 @@
+"""report.html: one file without a reference to anything outside it, for the auditor who opens it a year later."""
+
+from collections import Counter
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from conformance.certification import Certification
+from conformance.verdict import Verdict
+
+_FAMILIES = {
+    "PKG": "Package",
+    "DSC": "Descriptor",
+    "IMG": "Image",
+    "RES": "Resources",
+    "LIF": "Lifecycle",
+    "HBT": "Heartbeat",
+    "NTP": "Time",
+    "BUS": "Message bus",
+    "OFT": "Traffic offload, transparent",
+    "OTT": "Traffic offload, terminating",
+    "FWD": "Port forwarding and firewall",
+    "AFM": "Features",
+}
+
+
+def render(certification: Certification) -> bytes:
+    """The report as UTF-8 HTML; all that comes from the app or the package is escaped."""
+    environment = Environment(
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    in_force = [j for j in certification.judgements if j.in_force]
+    families = [
+        (title, [j for j in in_force if j.id.startswith(prefix) and j.in_scope]) for prefix, title in _FAMILIES.items()
+    ]
+    text = environment.get_template("report.html").render(
+        c=certification,
+        certified=certification.scope == "certification" and certification.verdict == "pass",
+        families=[(title, judgements) for title, judgements in families if judgements],
+        failed=[j for j in in_force if j.verdict is Verdict.FAIL and j.level == "MUST" and j.in_scope],
+        warnings=[j for j in in_force if j.verdict is Verdict.FAIL and j.level == "SHOULD" and j.in_scope],
+        open_ones=[j for j in in_force if j.gates and j.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_JUDGED)],
+        in_force=in_force,
+        out_of_scope=[j for j in in_force if not j.in_scope],
+        drafts=[j for j in certification.judgements if not j.in_force],
+        counts=Counter(str(j.verdict) for j in in_force if j.in_scope),
+        begin=min((step.begin for step in certification.steps), default=0.0),
+    )
+    return text.encode()

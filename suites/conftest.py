@@ -1,0 +1,84 @@
+"""Situations as session fixtures: each is recorded once, and every requirement that speaks of it is judged from it.
+
+They come in this order and overlap where they can: the control situation proves the lab before the app is blamed for
+anything; the steady one is the longest stretch without planned disturbance; the rest disturbs.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from conformance.trace import Trace
+from harness.testbed import Testbed
+
+ORDER = ("test_package", "test_control", "test_steady", "test_lifecycle", "test_whole_run")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: ORDER.index(item.path.stem))
+
+
+@pytest.fixture(scope="session")
+def control(bed: Testbed) -> Trace:
+    """The lab without the app: a stand-in of ours answers in its place."""
+    with bed.recording("control") as recorded:
+        with bed.stand_in():
+            bed.exchange_control_traffic()
+            bed.probe_bus_permissions()
+            bed.probe_undeclared_ports()
+        bed.resolve_endpoints()
+    return recorded.trace
+
+
+@pytest.fixture(scope="session")
+def steady(bed: Testbed) -> Trace:
+    """From the first start to the end of the window, nothing planned in between: all services of the app in use."""
+    with bed.recording("steady") as recorded:
+        bed.power_on()
+        bed.await_first_beat()
+        bed.await_ready()
+        bed.use_services()
+        bed.use_forwards()
+        bed.switch_features()
+        bed.observe_window()
+    return recorded.trace
+
+
+@pytest.fixture(scope="session")
+def power_button(bed: Testbed) -> Trace:
+    """The power button is pressed on a running app."""
+    bed.ensure_running()
+    with bed.recording("power button") as recorded:
+        bed.press_power_button()
+    return recorded.trace
+
+
+@pytest.fixture(scope="session")
+def hang_drill(bed: Testbed) -> Trace:
+    """A start with the drill: the app's own work stops, its operating system lives on."""
+    bed.ensure_off()
+    with bed.recording("hang drill") as recorded:
+        bed.power_on(drill=f"hang-after:{bed.profile['heartbeat.hang_after_s']}")
+        bed.await_first_beat()
+        bed.await_hang()
+    return recorded.trace
+
+
+@pytest.fixture(scope="session")
+def failure(bed: Testbed) -> Trace:
+    """The running machine is suspended: supervision has to find out, bypass the app and reset it."""
+    bed.ensure_running()
+    with bed.recording("failure") as recorded, bed.supervision():
+        bed.suspend()
+        bed.await_reset()
+        bed.await_first_beat()
+        bed.use_services_again()
+    return recorded.trace
+
+
+@pytest.fixture(scope="session")
+def whole_run(bed: Testbed) -> Iterator[Trace]:
+    """All that was recorded, after the machine was undefined: for what holds from the first packet to the last."""
+    bed.ensure_started_once()
+    bed.remove_machine()
+    yield bed.trace()

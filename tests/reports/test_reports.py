@@ -1,0 +1,102 @@
+"""Every report of one finished run: read back by the format's own readers, and hostile text stays text."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+from junitparser import JUnitXml
+
+from conformance.catalogue import load
+from conformance.certification import Certification, Step
+from conformance.judge import Ledger
+from conformance.verdict import Finding, Span, failed, inconclusive, not_applicable, passed
+from reports import allure, html, junit, write_reports
+
+SCHEMA = Path(__file__).parents[2] / "conformance" / "data" / "schemas" / "racs-certification-1.json"
+HOSTILE = '<script src="http://evil.example/x.js"></script>'
+
+
+@pytest.fixture
+def certification() -> Certification:
+    ledger = Ledger(load())
+    ledger.add("PKG-001", passed("6 members"), "test_package[PKG-001]", 0.1)
+    finding = Finding("a beat a second", f"a gap of 4 s {HOSTILE}", "beats", "", ("trace:17",), Span(10, 14))
+    ledger.add("HBT-005", failed([finding]))
+    ledger.add("PKG-009", failed([Finding("90 days", "12 days")]))
+    ledger.add("NTP-002", inconclusive("the host was starved"))
+    ledger.add("OFT-001", not_applicable("the app is not transparent"))
+    return Certification(
+        scope="certification",
+        verdict="fail",
+        trust="rd",
+        at="2026-11-23T12:00:00+00:00",
+        duration_s=101.5,
+        application={"id": "goon", "product": HOSTILE, "vendor": "Example", "version": "1.0", "type": "terminating"},
+        package_file="goon.ova",
+        digests={name: "0" * 64 for name in ("package", "suite", "catalogue", "profile")},
+        seed=7,
+        accelerator="tcg",
+        host={"kernel": "6.1"},
+        judgements=ledger.judgements("nothing judged it"),
+        steps=(Step("steady", "power on", ("drill",), 1.0, 2.5, "ok"),),
+        notes=("R&D, not for deployment",),
+        evidence={"trace.jsonl": "1" * 64},
+    )
+
+
+def test_json_follows_its_schema(certification: Certification) -> None:
+    value = json.loads(certification.to_json())
+    Draft202012Validator(json.loads(SCHEMA.read_text())).validate(value)
+    assert value["exit_status"] == 1
+    assert {r["id"]: r["verdict"] for r in value["requirements"]}["HBT-005"] == "fail"
+
+
+def test_junit_counts_failed_musts_only(certification: Certification) -> None:
+    document = JUnitXml.fromstring(junit.render(certification))
+    assert (document.failures, document.tests) == (1, len(certification.judgements))
+    cases = {case.name.split()[0]: case for suite in document for case in suite}
+    assert "a gap of 4 s" in cases["HBT-005"].result[0].text
+    assert cases["PKG-001"].is_passed and cases["PKG-009"].is_passed
+    assert cases["NTP-002"].is_skipped and cases["HBT-001"].is_skipped
+
+
+def test_html_is_one_file_and_escapes(certification: Certification) -> None:
+    text = html.render(certification).decode()
+    assert HOSTILE not in text
+    assert "&lt;script" in text
+    outside = re.findall(r"""(?:src|href)\s*=\s*["'](?!#)""", text) + re.findall(r"@import|url\(", text)
+    assert not outside
+    drafts = sum(not j.in_force for j in certification.judgements)
+    assert f"<b>{drafts}</b> are drafts" in text
+    assert "R&amp;D, not for deployment" in text
+
+
+def test_html_says_certified_only_for_a_whole_pass(certification: Certification) -> None:
+    whole = replace(certification, verdict="pass")
+    assert "<strong>certified</strong>" in html.render(whole).decode()
+    for other in (replace(whole, scope="selection"), replace(whole, scope="package"), certification):
+        assert "<strong>certified</strong>" not in html.render(other).decode()
+
+
+def test_allure_statuses(certification: Certification) -> None:
+    files = allure.render(certification)
+    results = [json.loads(content) for name, content in files.items() if name.endswith("-result.json")]
+    statuses = {result["historyId"]: result["status"] for result in results}
+    expected = {
+        "PKG-001": "passed",
+        "HBT-005": "failed",
+        "PKG-009": "passed",
+        "NTP-002": "broken",
+        "OFT-001": "skipped",
+    }
+    assert {name: statuses[name] for name in expected} == expected
+    assert files == allure.render(certification)
+
+
+def test_all_are_written(certification: Certification, tmp_path: Path) -> None:
+    write_reports(certification, tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"certification.json", "report.html", "junit.xml", "allure-results"}
