@@ -51,6 +51,7 @@ class DnsCore:
 
     def _reply(self, request: DNSRecord, question: DNSQuestion, name: str) -> DNSRecord:
         reply = request.reply()
+        reply.header.ad = 0  # RFC 6840 5.8: nothing is validated here
         if any(record.rtype == QTYPE.OPT for record in request.ar):
             reply.add_ar(EDNS0(udp_len=EDNS_BYTES))  # RFC 6891 6.1.1: an OPT is answered by an OPT
         if request.header.opcode:
