@@ -103,6 +103,17 @@ def field_value(packet: Packet, field: str) -> Value | None:
     return number
 
 
+def fields(expression: Expression) -> frozenset[str]:
+    """The fields that an expression names."""
+    match expression:
+        case And(operands) | Or(operands):
+            return frozenset().union(*map(fields, operands))
+        case Not(operand):
+            return fields(operand)
+        case Comparison() | Membership():
+            return frozenset({expression.field})
+
+
 def _holds(choice: Value | Range | Network, found: Value) -> bool:
     if isinstance(choice, Range):
         low: Any = choice.low  # of the same type as high, which the type checker is not told
