@@ -9,6 +9,7 @@ import fcntl
 import os
 import socket
 import struct
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,6 +36,7 @@ class Namespaces:
     def __init__(self, home: str) -> None:
         self._home = home
         self._threads: dict[str, ThreadPoolExecutor] = {}
+        self._lock = threading.Lock()
 
     def __enter__(self) -> "Namespaces":
         return self
@@ -51,15 +53,21 @@ class Namespaces:
         """
         if namespace == self._home:
             return function()
-        if namespace not in self._threads:
-            thread = ThreadPoolExecutor(1, f"netns-{namespace}")
-            try:
-                thread.submit(_enter, namespace).result()
-            except OSError:
-                thread.shutdown()
-                raise
-            self._threads[namespace] = thread
-        return self._threads[namespace].submit(function).result()
+        with self._lock:
+            if namespace not in self._threads:
+                self._threads[namespace] = _thread_in(namespace)
+            thread = self._threads[namespace]
+        return thread.submit(function).result()
+
+
+def _thread_in(namespace: str) -> ThreadPoolExecutor:
+    thread = ThreadPoolExecutor(1, f"netns-{namespace}")
+    try:
+        thread.submit(_enter, namespace).result()
+    except OSError:
+        thread.shutdown()
+        raise
+    return thread
 
 
 def _enter(namespace: str) -> None:

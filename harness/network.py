@@ -75,7 +75,8 @@ class Network:
                 else:
                     stack.enter_context(made)
                     opened[name] = made.fileno()
-                    self.receive_buffers[name] = namespaces.granted_buffer(made)
+                    if made.type != socket.SOCK_STREAM:
+                        self.receive_buffers[name] = namespaces.granted_buffer(made)
             yield opened
 
     @contextmanager
