@@ -1,0 +1,229 @@
+"""Images for apps: from a folder with an app.toml to a bootable qcow2, without root, the same bytes each time."""
+
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import re
+import shlex
+import shutil
+import stat
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from conformance.errors import UsageError
+from harness import appimage_boot, appimage_disk, appimage_root, debs
+from harness.appimage_root import Entry
+
+KERNEL_PACKAGE = "linux-image-cloud-amd64"
+
+_KEPT = {"image-*.qcow2": 12, "base-*": 3, "boot-*.fat": 2}  # the newest so many stay in the cache
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """app.toml: Debian packages, pure Python packages of this environment, the start command, and files
+    (name in the image to file on the host)."""
+
+    packages: tuple[str, ...]
+    python: tuple[str, ...]
+    disk_mib: int
+    start: tuple[str, ...]
+    files: dict[str, Path]
+
+
+def build_image(app_folder: Path, output: Path, cache: Path, progress: Callable[[str], None]) -> Path:
+    """Build the image of the app in `app_folder` (it holds an app.toml) and write it to `output`, a compressed qcow2.
+
+    Layers are kept in `cache` under the digests of what went into them (sources and .deb files): a build with nothing
+    new is a copy. `progress` gets a line a step. Returns `output`. Raises UsageError with what to mend.
+    """
+    recipe = read_recipe(app_folder / "app.toml")
+    try:
+        with _workplace(cache) as work:
+            image = _cached_image(recipe, cache, work, progress)
+            partial = output.with_name(f".{output.name}.partial")
+            try:
+                shutil.copyfile(image, partial)
+                partial.replace(output)
+            finally:
+                partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"could not write the image: {error.strerror or error} ({error.filename or cache})") from error
+    return output
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read app.toml; raises UsageError that names the key and what was expected."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}); an app's folder holds an app.toml") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no TOML: {error}") from error
+    image, files = document.get("image"), document.get("files")
+    if set(document) - {"image", "files"} or not isinstance(image, dict) or not isinstance(files, dict):
+        raise UsageError(f"{path}: expected the tables [image] and [files], saw {', '.join(document) or 'nothing'}")
+    if unknown := set(image) - {"packages", "python", "disk_mib", "start"}:
+        raise UsageError(f"{path}: unknown key in [image]: {', '.join(sorted(unknown))}")
+    disk_mib = image.get("disk_mib")
+    if not isinstance(disk_mib, int) or isinstance(disk_mib, bool) or not 64 <= disk_mib <= 8192:
+        raise UsageError(f"{path}: disk_mib is a whole number from 64 to 8192, saw {disk_mib!r}")
+    start = _words(path, "start", image.get("start"))
+    if not start:
+        raise UsageError(f"{path}: start is the command that starts the app, a list of words")
+    return Recipe(
+        packages=_words(path, "packages", image.get("packages", [])),
+        python=_words(path, "python", image.get("python", [])),
+        disk_mib=disk_mib,
+        start=start,
+        files={name: _file(path, name, source) for name, source in files.items()},
+    )
+
+
+def _words(path: Path, key: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(word, str) and word for word in value):
+        raise UsageError(f"{path}: {key} is a list of words, saw {value!r}")
+    # a package named "-o..." would be an option of apt's, one named "x-" would be taken out
+    if key == "packages" and not all(re.fullmatch(r"[a-z0-9][a-z0-9.+-]*[a-z0-9+]", word) for word in value):
+        raise UsageError(f"{path}: {key} holds names of Debian packages, saw {value!r}")
+    return tuple(value)
+
+
+def _file(path: Path, name: str, source: object) -> Path:
+    if not name.startswith("/") or ".." in name.split("/") or name.endswith("/"):
+        raise UsageError(f"{path}: {name!r} is no absolute file name for the image")
+    found = path.parent / source if isinstance(source, str) else None
+    if found is None or not found.is_file():
+        raise UsageError(f"{path}: {name} = {source!r}: there is no such file beside app.toml")
+    return found
+
+
+@contextmanager
+def _workplace(cache: Path) -> Iterator[Path]:
+    """A folder for one build, below the cache; one build at a time, and what a killed one left is removed."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for stale in cache.glob("work-*"):
+            shutil.rmtree(stale)
+        with tempfile.TemporaryDirectory(prefix="work-", dir=cache) as work:
+            yield Path(work)
+
+
+def _cached_image(recipe: Recipe, cache: Path, work: Path, progress: Callable[[str], None]) -> Path:
+    wanted = sorted({*appimage_root.BASE_PACKAGES, KERNEL_PACKAGE, *recipe.packages})
+    packages = debs.fetch(wanted, cache / "debs", progress)
+    layer = _app_layer(recipe)
+    builder = _builder_digest()
+    base_key = _digest([builder, *(f"{deb.name} {deb.sha256}" for deb in packages)])
+    image = cache / f"image-{_digest([base_key, *_layer_lines(layer), str(recipe.disk_mib), *recipe.start])}.qcow2"
+    if not image.exists():
+        base = _cached_base(packages, cache / f"base-{base_key}", work, progress)
+        boot = _cached_boot(packages, cache, builder, base, work)
+        progress("writing the image")
+        entries = _joined(appimage_root.scan(base), _compiled(layer, recipe, base, work))
+        appimage_disk.write_disk(boot, entries, recipe.disk_mib, work / "disk")
+        appimage_disk.write_qcow2(work / "disk", work / "image")
+        (work / "image").replace(image)
+        boot.touch()
+        base.touch()
+    image.touch()
+    _prune(cache)
+    return image
+
+
+def _cached_base(packages: Sequence[debs.Deb], base: Path, work: Path, progress: Callable[[str], None]) -> Path:
+    if not base.exists():
+        progress("unpacking the Debian root")
+        appimage_root.build_root(packages, work / "root")
+        (work / "root").replace(base)
+    return base
+
+
+def _cached_boot(packages: Sequence[debs.Deb], cache: Path, builder: str, base: Path, work: Path) -> Path:
+    used = [deb for deb in packages if deb.name.startswith(("linux-image-", "busybox-static_"))]
+    boot = cache / f"boot-{_digest([builder, *(deb.sha256 for deb in used)])}.fat"
+    if not boot.exists():
+        for deb in used:
+            debs.unpack(deb, work / "kernel")
+        appimage_boot.build_boot(work / "kernel", base / "bin/busybox", work / "boot")
+        (work / "boot").replace(boot)
+    return boot
+
+
+def _app_layer(recipe: Recipe) -> dict[str, Path]:
+    """Name in the image to file on the host: the app's files and the Python packages it names."""
+    layer = dict(recipe.files)
+    for name in recipe.python:
+        try:
+            members = importlib.metadata.files(name) or []
+        except importlib.metadata.PackageNotFoundError as error:
+            raise UsageError(
+                f"the Python package {name} is not in this environment; run ./racs once to renew it"
+            ) from error
+        for member in members:
+            if member.suffix in (".so", ".pyd"):
+                raise UsageError(
+                    f"the Python package {name} is not pure Python ({member}): name a Debian package instead"
+                )
+            if member.suffix == ".py" and ".." not in member.parts:
+                layer[f"/usr/lib/python3/dist-packages/{member}"] = Path(str(member.locate()))
+    return layer
+
+
+def _compiled(layer: dict[str, Path], recipe: Recipe, base: Path, work: Path) -> dict[str, Entry]:
+    """Copy the app's files into the workplace, compile what is Python, write down the start command."""
+    folder = work / "app"
+    for name, source in layer.items():
+        place = folder / name.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, place)
+        place.chmod(0o755 if source.stat().st_mode & stat.S_IXUSR else 0o644)
+    (folder / "etc").mkdir(exist_ok=True)
+    (folder / "etc/start").write_text(f"exec {shlex.join(recipe.start)}\n")
+    (folder / "etc/start").chmod(0o644)
+    python = sorted(name for name in layer if name.endswith(".py"))
+    if python:
+        appimage_root.compile_python(base, folder, python)
+    return appimage_root.scan(folder)
+
+
+def _joined(base: dict[str, Entry], app: dict[str, Entry]) -> dict[str, Entry]:
+    """The app's entries over the base's; folders keep the base's modes, new ones are plain, whatever the umask is."""
+    joined = dict(base)
+    for name, entry in app.items():
+        if not stat.S_ISDIR(entry.mode):
+            joined[name] = entry
+        elif name not in base:
+            joined[name] = Entry(stat.S_IFDIR | 0o755)
+    return joined
+
+
+def _layer_lines(layer: dict[str, Path]) -> list[str]:
+    lines = []
+    for name, source in sorted(layer.items()):
+        executable = bool(source.stat().st_mode & stat.S_IXUSR)
+        lines.append(f"{name} {executable} {hashlib.sha256(source.read_bytes()).hexdigest()}")
+    return lines
+
+
+def _builder_digest() -> str:
+    """The builder is an input too: a change of it renews every layer."""
+    sources = [Path(module.__file__ or "") for module in (appimage_boot, appimage_disk, appimage_root, debs)]
+    return _digest([source.read_text() for source in [*sources, Path(__file__)]])
+
+
+def _digest(parts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _prune(cache: Path) -> None:
+    for pattern, kept in _KEPT.items():
+        newest = sorted(cache.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in newest[kept:]:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
