@@ -5,6 +5,7 @@ with Network(application, profile) as network, network.sockets_for("time") as so
 """
 
 import os
+import re
 import select
 import socket
 import subprocess
@@ -218,12 +219,22 @@ def _run_together(scripts: Mapping[tuple[str, ...], str]) -> None:
             process.kill()
             process.communicate()
         raise UsageError(f"{error.filename} is missing: install the packages iproute2 and nftables") from error
-    said = [
-        (process, process.communicate(script)[0]) for process, script in zip(running, scripts.values(), strict=True)
-    ]
-    for process, output in said:
+    for process, script in zip(running, scripts.values(), strict=True):
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):  # it gave up before the end: its exit status says so
+            process.stdin.write(script)
+            process.stdin.close()
+        process.stdin = None
+    outputs = [process.communicate()[0] for process in running]
+    for process, (command, script), output in zip(running, scripts.items(), outputs, strict=True):
         if process.returncode != 0:
-            raise BrokenLab(f"{' '.join(map(str, process.args))}: {output.strip()}")  # type: ignore[arg-type]
+            raise BrokenLab(f"{' '.join(command)}: {output.strip()}{_failed_line(output, script)}")
+
+
+def _failed_line(output: str, script: str) -> str:
+    """The line that ``ip -batch`` gives by its number only."""
+    number = re.search(r"Command failed -:(\d+)", output)
+    return f" ({script.splitlines()[int(number[1]) - 1]})" if number else ""
 
 
 def _carry(pairs: Sequence[tuple[int, int]], stop: int) -> None:
