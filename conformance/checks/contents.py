@@ -1,0 +1,188 @@
+"""PKG-002 to PKG-005: whether the members are the ones that belong here, in order, listed and unchanged (contract 1).
+
+One root cause shows once. What another requirement has reported is left out here, and a check that could not look at
+everything for such a reason is not judged, unless it found something of its own.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from conformance.package import Package
+from conformance.package.archive import Member
+from conformance.package.certificate import Trust
+from conformance.package.header import ACL_PATH, PACK
+from conformance.package.manifest import MEND, Entry, Manifest
+from conformance.profile import Profile
+from conformance.verdict import Finding, Outcome, failed, not_judged, passed
+
+PARTS = (".ovf", ".mf", ".cert")
+
+
+def settled(findings: Iterable[Finding], doubt: str, reason: str) -> Outcome:
+    """Fail by findings; without any, not judged for a doubt, else a pass with its reason."""
+    found = tuple(findings)
+    if found:
+        return failed(found)
+    return not_judged(doubt) if doubt else passed(reason)
+
+
+def members_doubt(package: Package) -> str:
+    """Why the archive's members are not all known; "" when they are."""
+    if package.archive.stopped_by:
+        return f"the archive could not be read to its end ({package.archive.stopped_by})"
+    odd = [member.name for member in package.archive.members if not member.proper]
+    return f"the archive has a member that is no proper file, {odd[0]!a} (PKG-001)" if odd else ""
+
+
+def references_doubt(package: Package) -> str:
+    """Why the descriptor's References are not known; "" when they are."""
+    if package.descriptor is None:
+        return absence(package, ".ovf")
+    return "" if package.descriptor.usable else "the descriptor could not be read (DSC-001)"
+
+
+def absence(package: Package, suffix: str) -> str:
+    """Why there is no part of that name to judge."""
+    found = package.archive.ending(suffix)
+    if len(found) == 1:
+        return f"{found[0].name} exceeds its bound (PKG-015)"
+    what = "more than one" if found else "no"
+    return (not found and members_doubt(package)) or f"there is {what} {suffix} in the archive (PKG-003)"
+
+
+def check_order(package: Package, profile: Profile, trust: Trust) -> Outcome:
+    """PKG-002: descriptor, manifest, certificate, then files in the order of References; one base name."""
+    references = package.descriptor.references if package.descriptor else ()
+    places = {href: len(PARTS) + at for at, href in enumerate(dict.fromkeys(one.href for one in references))}
+
+    def place(member: Member) -> int | None:
+        part = next((at for at, suffix in enumerate(PARTS) if member.name.endswith(suffix)), None)
+        return places.get(member.name) if part is None else part
+
+    known = [
+        (rank, member) for member in package.archive.members if member.proper and (rank := place(member)) is not None
+    ]
+    expected = [member.name for _, member in sorted(known, key=lambda pair: pair[0])]
+    seen = [member.name for _, member in known]
+    findings = list(_base_names(package))
+    if seen != expected:
+        moved = next(member for name, (_, member) in zip(expected, known, strict=True) if name != member.name)
+        findings.append(_of_member(f"the order {', '.join(expected)}", ", ".join(seen), moved))
+    return settled(findings, members_doubt(package) or references_doubt(package), f"in order: {', '.join(seen)}")
+
+
+def _base_names(package: Package) -> Iterator[Finding]:
+    parts = [member for suffix in PARTS if (member := package.archive.sole(suffix))]
+    stems = [member.name.rpartition(".")[0] for member in parts]
+    if len(set(stems)) > 1:
+        remedy = "give .ovf, .mf and .cert one name; the manifest and the .cert name the others, so sign again"
+        names = ", ".join(member.name for member in parts)
+        yield _of_member("one base name for .ovf, .mf and .cert", names, parts[0], remedy)
+
+
+def check_set(package: Package, profile: Profile, trust: Trust) -> Outcome:
+    """PKG-003: one of each part, every referenced file, and nothing else (the image: PKG-010)."""
+    if package.archive.stopped_by:
+        return not_judged(members_doubt(package))
+    doubt = members_doubt(package)
+    findings = []
+    for suffix in PARTS:
+        found = package.archive.ending(suffix)
+        if len(found) > 1:
+            findings.append(_of_member(f"one {suffix}", ", ".join(member.name for member in found), found[1]))
+        elif not found and not doubt:
+            findings.append(Finding(f"one {suffix}", "none", "the archive", PACK))
+    findings += [_of_member(*stranger) for stranger in strangers(package)]
+    if not doubt:
+        findings += _not_there(package)
+    count = len(package.archive.members)
+    return settled(findings, doubt or references_doubt(package), f"{count} members, all of which belong here")
+
+
+def strangers(package: Package) -> Iterator[tuple[str, str, Member]]:
+    """Members with a proper name that do not belong here: what was expected, what was seen, the member."""
+    if package.descriptor is None or not package.descriptor.usable:
+        return
+    references = package.descriptor.references
+    disks = {disk.file_ref for disk in package.descriptor.disks}
+    images = {reference.href for reference in references if reference.id in disks}
+    referenced = {reference.href for reference in references}
+    for member in package.archive.members:
+        if not member.proper or member.name.endswith(PARTS):
+            continue
+        if member.name not in referenced:
+            seen = f"{member.name}, to which no File of References points"
+            yield "only files that the descriptor references", seen, member
+        elif images and member.name not in images and member.name != ACL_PATH:
+            yield f"the disk image and {ACL_PATH}, nothing else", member.name, member
+
+
+def _not_there(package: Package) -> Iterator[Finding]:
+    """Referenced files that are missing, but for the image (PKG-010)."""
+    if package.descriptor is None:
+        return
+    names = {member.name for member in package.archive.members}
+    disks = {disk.file_ref for disk in package.descriptor.disks}
+    for reference in package.descriptor.references:
+        if reference.href not in names and reference.id not in disks:
+            where = f"the descriptor's References, File {reference.id!a}"
+            yield Finding("every referenced file in the archive", f"no {reference.href[:80]!a}", where, PACK)
+
+
+def check_manifest(package: Package, profile: Profile, trust: Trust) -> Outcome:
+    """PKG-004: the grammar, and every member but the .mf and the .cert listed once."""
+    if package.manifest is None:
+        return not_judged(absence(package, ".mf"))
+    listed = {entry.name for entry in package.manifest.entries}
+    known_strangers = {member.name for _, _, member in strangers(package)}
+    references = package.descriptor.references if package.descriptor else ()
+    gone = {reference.href for reference in references}
+    members = {member.name: member for member in package.archive.members if member.proper}
+    findings = list(package.findings("PKG-004"))
+    for entry in package.manifest.entries:
+        if entry.name.endswith((".mf", ".cert")):
+            findings.append(_of_entry("neither the .mf nor the .cert in it", entry.name, entry, package))
+        elif entry.name not in members and entry.name not in gone and not members_doubt(package):
+            findings.append(_of_entry("files of this archive", f"{entry.name}, which is not there", entry, package))
+    for member in members.values():
+        # A line that could not be read may have been this member's: its own finding is enough.
+        due = not member.name.endswith((".mf", ".cert")) and member.name not in known_strangers
+        if due and member.name not in listed and not package.manifest.faults:
+            findings.append(_of_member("every file listed in the manifest", f"no line for {member.name}", member, MEND))
+    missing = [entry.name for entry in package.manifest.entries if entry.name not in members]
+    doubt = members_doubt(package) or (f"{missing[0]} is not in the archive (PKG-003, PKG-010)" if missing else "")
+    if known_strangers:
+        doubt = doubt or f"{min(known_strangers)} does not belong here (PKG-003)"
+    return settled(findings, doubt, f"{len(listed)} files listed")
+
+
+def check_digests(package: Package, profile: Profile, trust: Trust) -> Outcome:
+    """PKG-005: every listed digest is that of its member."""
+    if package.manifest is None:
+        return not_judged(absence(package, ".mf"))
+    members = {member.name: member for member in package.archive.members if member.proper}
+    pairs = [(entry, members[entry.name]) for entry in package.manifest.entries if entry.name in members]
+    findings = [
+        _of_entry(f"SHA-256 {member.sha256} for {member.name}", entry.sha256, entry, package)
+        for entry, member in pairs
+        if entry.sha256 != member.sha256
+    ]
+    return settled(findings, _digests_doubt(package, package.manifest, len(pairs)), f"{len(pairs)} digests are right")
+
+
+def _digests_doubt(package: Package, manifest: Manifest, compared: int) -> str:
+    if manifest.faults:
+        return "the manifest has lines that could not be read (PKG-004)"
+    if compared < len(manifest.entries):
+        return members_doubt(package) or "the manifest lists a file that is not in the archive"
+    return "" if compared else "the manifest lists nothing (PKG-004)"
+
+
+def _of_member(expected: str, seen: str, member: Member, remedy: str = PACK) -> Finding:
+    where = f"{member.name}, data at byte {member.offset} of the archive"
+    return Finding(expected, seen, where, remedy, (f"package:{member.name}@0",))
+
+
+def _of_entry(expected: str, seen: str, entry: Entry, package: Package) -> Finding:
+    manifest = package.archive.sole(".mf")
+    name = manifest.name if manifest else "the manifest"
+    return Finding(expected, seen, f"{name}, line {entry.line}", MEND, (f"package:{name}@{entry.offset}",))

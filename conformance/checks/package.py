@@ -1,0 +1,100 @@
+"""The checks of a package's PKG ids: archive, ACL and bounds here, the rest from their modules, in one table."""
+
+from collections.abc import Callable, Mapping
+
+from conformance.checks import contents, image, signature
+from conformance.checks.contents import members_doubt, references_doubt, settled
+from conformance.package import Package
+from conformance.package.certificate import Trust
+from conformance.package.header import ACL_PATH
+from conformance.profile import Profile
+from conformance.verdict import Finding, Outcome, not_applicable, not_judged
+
+_MEND_ACL = (
+    f'keep the access list at {ACL_PATH}, with a File of References, and application="THE ID" in its acl element'
+)
+
+
+def _check_archive(package: Package, profile: Profile, trust: Trust) -> Outcome:
+    """PKG-001: the archive, header by header."""
+    archive = package.archive
+    doubt = members_doubt(package) if archive.stopped_by else ""
+    return settled(package.findings("PKG-001"), doubt, f"{len(archive.members)} members in {archive.size} bytes")
+
+
+def _check_bounds(package: Package, profile: Profile, trust: Trust) -> Outcome:
+    """PKG-015: nothing exceeds what a platform has to read."""
+    doubt = members_doubt(package) if package.archive.stopped_by else ""
+    return settled(package.findings("PKG-015"), doubt, "all parts are within the profile's bounds")
+
+
+def _off_bus(package: Package) -> Outcome | None:
+    """The outcome of the ACL's checks where there is no ACL to judge; None where there is."""
+    if not package.uses_bus:
+        doubt = members_doubt(package) or references_doubt(package)
+        return not_judged(doubt) if doubt else not_applicable(f"no {ACL_PATH}: the app does not use the bus")
+    return None
+
+
+def _check_acl(package: Package, profile: Profile, trust: Trust) -> Outcome:
+    """PKG-012: the ACL is where it belongs, well formed, and this application's."""
+    off_bus = _off_bus(package)
+    if off_bus:
+        return off_bus
+    findings = [*_elsewhere(package), *package.findings("PKG-012")]
+    application = package.application
+    if application and package.acl and package.acl.application not in ("", application.id):
+        expected = f"application={application.id!r}, the descriptor's id"
+        findings.append(Finding(expected, package.acl.application[:40], ACL_PATH, _MEND_ACL))
+    doubt = "" if package.acl else f"there is no {ACL_PATH} that could be read (PKG-003, PKG-015)"
+    doubt = doubt or _acl_bound(package)
+    return settled(findings, doubt, f"{ACL_PATH} is this application's")
+
+
+def _elsewhere(package: Package) -> list[Finding]:
+    base_name = ACL_PATH.rpartition("/")[2]
+    references = package.descriptor.references if package.descriptor else ()
+    names = [member.name for member in package.archive.members] + [reference.href for reference in references]
+    odd = {name for name in names if name.rpartition("/")[2] == base_name and name != ACL_PATH}
+    return [
+        Finding(f"the access list at {ACL_PATH}", f"{name[:80]!a}", "the archive", _MEND_ACL) for name in sorted(odd)
+    ]
+
+
+def _acl_bound(package: Package) -> str:
+    exceeded = package.acl and any(fault.requirement == "PKG-015" for fault in package.acl.faults)
+    return f"{ACL_PATH} exceeds a bound (PKG-015)" if exceeded else ""
+
+
+def _check_grants(requirement: str) -> Callable[[Package, Profile, Trust], Outcome]:
+    """PKG-013 and PKG-014, which the ACL's reader judges rule by rule."""
+
+    def check(package: Package, profile: Profile, trust: Trust) -> Outcome:
+        off_bus = _off_bus(package)
+        if off_bus:
+            return off_bus
+        broken = package.acl is None or _acl_bound(package) or package.findings("PKG-012")
+        count = len(package.acl.permissions) if package.acl else 0
+        doubt = f"{ACL_PATH} could not be read (PKG-012)" if broken else ""
+        return settled(package.findings(requirement), doubt, f"{count} grants")
+
+    return check
+
+
+CHECKS: Mapping[str, Callable[[Package, Profile, Trust], Outcome]] = {
+    "PKG-001": _check_archive,
+    "PKG-002": contents.check_order,
+    "PKG-003": contents.check_set,
+    "PKG-004": contents.check_manifest,
+    "PKG-005": contents.check_digests,
+    "PKG-006": signature.check_signature,
+    "PKG-007": signature.check_chain,
+    "PKG-008": signature.check_strength,
+    "PKG-009": signature.check_validity_left,
+    "PKG-010": image.check_declaration,
+    "PKG-011": image.check_image,
+    "PKG-012": _check_acl,
+    "PKG-013": _check_grants("PKG-013"),
+    "PKG-014": _check_grants("PKG-014"),
+    "PKG-015": _check_bounds,
+}

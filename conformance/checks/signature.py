@@ -1,0 +1,94 @@
+"""PKG-006 to PKG-009: who signed the manifest, whether that is trusted, strong, and for how long (contract 1)."""
+
+from collections.abc import Iterator
+
+from conformance.checks.contents import PARTS, absence, settled
+from conformance.package import Package, chain
+from conformance.package.certificate import MEND, CertificateFile, Signature, Trust, has_signature_form, signed_by
+from conformance.profile import Profile
+from conformance.verdict import Finding, Outcome, not_judged
+
+
+def check_signature(package: Package, profile: Profile, trust: Trust) -> Outcome:
+    """PKG-006: the .cert is one, and its signature is the leaf key's over the manifest's bytes."""
+    found = package.findings("PKG-006")
+    if found:
+        return settled(found, "", "")
+    doubt = _certificate_doubt(package)
+    if package.certificate is None or package.signature is None or doubt:
+        return not_judged(doubt or absence(package, ".cert"))
+    manifest = package.archive.sole(".mf")
+    if manifest is None or manifest.content is None:
+        return not_judged(absence(package, ".mf"))
+    leaf = package.certificates[0]
+    findings = list(_foreign_name(package, package.signature))
+    if not has_signature_form(leaf):
+        doubt = "the leaf's key has no signature form here (PKG-008)"
+    elif not signed_by(leaf, package.signature.value, manifest.content):
+        findings.append(_mismatch(package.certificate, package.signature, manifest.name, manifest.content))
+    return settled(findings, doubt, f"signed by {chain.describe(leaf)}")
+
+
+def _certificate_doubt(package: Package) -> str:
+    """Why the delivered certificates are not all known; "" when they are."""
+    if package.certificate is None:
+        return absence(package, ".cert")
+    if not package.certificate.faults:
+        return ""
+    return f"the certificates could not all be read ({package.certificate.faults[0].requirement})"
+
+
+def _foreign_name(package: Package, signature: Signature) -> Iterator[Finding]:
+    """The line names the manifest. Where the parts' base names differ (PKG-002), any of them will do."""
+    parts = [member for suffix in PARTS if (member := package.archive.sole(suffix))]
+    names = sorted({member.name.rpartition(".")[0] + ".mf" for member in parts})
+    if signature.manifest not in names:
+        where = f"{package.archive.ending('.cert')[0].name}, line 1"
+        yield Finding(f"SHA256({names[0]})= and the signature", f"SHA256({signature.manifest})=", where, MEND)
+
+
+def _mismatch(file: CertificateFile, signature: Signature, name: str, manifest: bytes) -> Finding:
+    leaf, *rest = file.certificates
+    expected = f"a signature over the bytes of {name}, SHA-256, by the first certificate's key"
+    owner = next((other for other in rest if signed_by(other, signature.value, manifest)), None)
+    if owner:
+        remedy = "put the certificate whose key signed first"
+        return Finding(expected, f"one by the key of {chain.describe(owner)}, a later one", "the .cert", remedy)
+    seen = f"one that the key of {chain.describe(leaf)} did not make over these bytes"
+    return Finding(expected, seen, "the .cert, line 1", f"the manifest changed, or another key signed it: {MEND}")
+
+
+def check_chain(package: Package, profile: Profile, trust: Trust) -> Outcome:
+    """PKG-007: the chain ends in a root of the trust profile and keeps RFC 5280's rules."""
+    doubt = _certificate_doubt(package)
+    if doubt:
+        return not_judged(doubt)
+    built = chain.build(package.certificates, trust)
+    names = " <- ".join(chain.describe(certificate) for certificate in built.certificates)
+    end = min(certificate.not_valid_after_utc for certificate in built.certificates)
+    reason = f"{names} (trust profile {trust.profile}); the package's signature dies on {end:%Y-%m-%d}"
+    if built.ignored:
+        reason += f"; not needed: {', '.join(chain.describe(certificate) for certificate in built.ignored)}"
+    return settled(built.findings, "", reason)
+
+
+def check_strength(package: Package, profile: Profile, trust: Trust) -> Outcome:
+    """PKG-008: strong keys and digests all along the chain; the manifest's digest is SHA-256 by its form."""
+    doubt = _certificate_doubt(package)
+    if doubt:
+        return not_judged(doubt)
+    built = chain.build(package.certificates, trust)
+    doubt = "" if built.trusted else "the chain does not reach a root (PKG-007)"
+    return settled(chain.weaknesses(built, profile), doubt, f"{len(built.certificates)} certificates are strong")
+
+
+def check_validity_left(package: Package, profile: Profile, trust: Trust) -> Outcome:
+    """PKG-009: time left on every certificate of the chain."""
+    doubt = _certificate_doubt(package)
+    if doubt:
+        return not_judged(doubt)
+    built = chain.build(package.certificates, trust)
+    if built.findings:
+        return not_judged("the chain is not valid (PKG-007)")
+    days = profile.number("package.validity_left_should_days")
+    return settled(chain.expiring(built, days, trust.at), "", f"all certificates stay valid for {days:g} days more")

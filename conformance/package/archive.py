@@ -1,0 +1,203 @@
+"""The archive: one strict walk over USTAR headers, digests taken on the way (contract 1).
+
+No library walks it: those at hand end their list silently at a bad header and hide what follows. Nothing is unpacked;
+memory is one buffer and the few small members that are kept.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from io import RawIOBase
+
+from conformance.errors import SubjectError
+from conformance.package.fault import Fault
+from conformance.package.header import ACL_PATH, BLOCK, PACK, Header, parse, unreadable
+from conformance.profile import Profile
+from conformance.verdict import Finding
+
+_BUFFER = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file in the archive: offset is that of its first byte in the OVA, sha256 lower-case hex.
+
+    proper is False where name or type are not the profile's: what such a member stands for cannot be told. content is
+    kept for descriptor, manifest, certificate and ACL within their bounds.
+    """
+
+    name: str
+    offset: int
+    size: int
+    sha256: str
+    proper: bool
+    content: bytes | None = field(default=None, repr=False)
+
+    @property
+    def base_name(self) -> str:
+        return self.name.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What the walk found. sha256 and size are the whole file's. stopped_by is "" when the walk reached the archive's
+    end, else the id of what stopped it: then members are only those before it."""
+
+    members: tuple[Member, ...]
+    sha256: str
+    size: int
+    stopped_by: str
+    faults: tuple[Fault, ...]
+
+    def ending(self, suffix: str) -> tuple[Member, ...]:
+        """The proper members whose names end so, in order."""
+        return tuple(member for member in self.members if member.proper and member.name.endswith(suffix))
+
+    def sole(self, suffix: str) -> Member | None:
+        """The proper member whose name ends so; None when there is none or more than one."""
+        found = self.ending(suffix)
+        return found[0] if len(found) == 1 else None
+
+
+def read(stream: RawIOBase, profile: Profile) -> Archive:
+    """Walk the archive from the stream's start to its end, once and in sequence. Defects are faults of PKG-001 and
+    PKG-015, never raised; OSError is that of reading."""
+    walk = _Walk(_Source(stream), profile)
+    stopped_by = ""
+    try:
+        walk.run()
+    except SubjectError as error:
+        stopped_by = error.requirement
+        walk.note(error.requirement, error.expected, error.seen, error.where)
+    walk.source.drain()
+    return Archive(
+        tuple(walk.members), walk.source.digest.hexdigest(), walk.source.position, stopped_by, tuple(walk.faults)
+    )
+
+
+class _Source:
+    """A stream read in sequence through one buffer, with the digest of all that was read."""
+
+    def __init__(self, stream: RawIOBase) -> None:
+        self.position = 0
+        self.digest = hashlib.sha256()
+        self._stream = stream
+        self._buffer = memoryview(bytearray(_BUFFER))
+
+    def next(self, at_most: int) -> memoryview:
+        """The next bytes, valid until the next call: as many as fit the buffer, fewer only at the end of the file."""
+        wanted = min(at_most, _BUFFER)
+        filled = 0
+        while filled < wanted and (count := self._stream.readinto(self._buffer[filled:wanted])):
+            filled += count
+        part = self._buffer[:filled]
+        self.digest.update(part)
+        self.position += filled
+        return part
+
+    def drain(self) -> bool:
+        """Read to the end of the file; whether all of it was zeros."""
+        zeros = True
+        while part := self.next(_BUFFER):
+            zeros = zeros and part == bytes(len(part))
+        return zeros
+
+
+class _Walk:
+    """The walk's state; a SubjectError ends it where the next header cannot be found any more."""
+
+    def __init__(self, source: _Source, profile: Profile) -> None:
+        self.source = source
+        self.members: list[Member] = []
+        self.faults: list[Fault] = []
+        self._members_max = int(profile["package.members_max"])
+        self._kept_max = {
+            ".ovf": int(profile["package.xml_bytes_max"]),
+            ".mf": int(profile["package.manifest_bytes_max"]),
+            ".cert": int(profile["package.certificate_bytes_max"]),
+            ACL_PATH: int(profile["package.xml_bytes_max"]),
+        }
+        self._magic_told = False
+        self._named_elsewhere = False
+
+    def run(self) -> None:
+        while True:
+            at = self.source.position
+            block = bytes(self.source.next(BLOCK))
+            if len(block) < BLOCK:
+                seen = f"the end of the file, {len(block)} bytes into a block" if block else "the end of the file"
+                seen = "an empty file" if self.source.position == 0 else seen
+                raise unreadable("a USTAR archive that ends with two zero blocks", seen, f"the header at byte {at}")
+            if not any(block):
+                return self._end(at)
+            if len(self.members) == self._members_max:
+                limit = f"at most {self._members_max} members"
+                raise SubjectError(limit, "another one", f"the header at byte {at}", PACK, "PKG-015")
+            self._member(parse(block, at), at)
+
+    def note(self, requirement: str, expected: str, seen: str, where: str, remedy: str = PACK) -> None:
+        finding = Finding(expected, seen, where, remedy, (f"package:@{where.rpartition(' ')[2]}",))
+        self.faults.append(Fault(requirement, finding))
+
+    def _end(self, at: int) -> None:
+        """Two zero blocks (POSIX.1), then zeros only, in whole blocks (the profile)."""
+        second = bytes(self.source.next(BLOCK))
+        if len(second) < BLOCK or any(second):
+            seen = "one zero block and other data" if any(second) else "one"
+            self.note("PKG-001", "two zero blocks at the end", seen, f"the block at byte {at + BLOCK}")
+        begin = self.source.position
+        if not self.source.drain():
+            seen = "other bytes, which most readers do not show"
+            self.note("PKG-001", "nothing but zeros behind the end of the archive", seen, f"the bytes from {begin}")
+        if self.source.position % BLOCK:
+            seen = f"{self.source.position} bytes"
+            self.note("PKG-001", "a file of whole 512-byte blocks", seen, f"the bytes from {begin}")
+        if not self.members:
+            self.note("PKG-001", "an archive with members", "none, only zeros", f"the header at byte {at}")
+
+    def _member(self, header: Header, at: int) -> None:
+        where = f"{header.name!a}, header at byte {at}"
+        proper = self._judge(header, where)
+        limit = next((limit for end, limit in self._kept_max.items() if header.name.endswith(end)), 0) if proper else 0
+        if limit and header.size > limit:
+            self.note("PKG-015", f"at most {limit} bytes", f"{header.size} bytes", where, "make the file smaller")
+        offset = self.source.position
+        content = bytearray() if limit and header.size <= limit else None
+        digest = self._digest(header, at, content)
+        kept = bytes(content) if content is not None else None
+        self.members.append(Member(header.name, offset, header.size, digest, proper, kept))
+
+    def _judge(self, header: Header, where: str) -> bool:
+        """Note the header's defects; whether the member is what its name says."""
+        for defect in header.defects:
+            self.note("PKG-001", defect.expected, defect.seen, where)
+        if header.foreign_magic and not self._magic_told:
+            self._magic_told = True  # one tar wrote all headers: once is enough
+            kind = "GNU tar's" if header.foreign_magic == b"ustar  \0" else "another"
+            seen = f"{kind} magic {header.foreign_magic.decode('latin-1')!a}"
+            self.note("PKG-001", "the USTAR magic 'ustar', NUL, '00'", seen, where)
+        double = any(member.name == header.name for member in self.members)
+        if double and header.regular_file:
+            self.note("PKG-001", "every name once", f"{header.name} again", where)
+        proper = header.regular_name and header.regular_file and not double and not self._named_elsewhere
+        self._named_elsewhere = header.names_the_next
+        return proper
+
+    def _digest(self, header: Header, at: int, content: bytearray | None) -> str:
+        """Read a member's data and padding; SHA-256 of the data."""
+        digest, left = hashlib.sha256(), header.size
+        while left:
+            part = self.source.next(left)
+            if not part:
+                seen = f"the end of the file {left} bytes too early"
+                where = f"{header.name!a}, header at byte {at}"
+                raise unreadable(f"{header.size} bytes of data", seen, where)
+            digest.update(part)
+            if content is not None:
+                content += part
+            left -= len(part)
+        padding = self.source.next(-header.size % BLOCK)
+        if any(padding):
+            begin = self.source.position - len(padding)
+            where = f"{header.name!a}, padding at byte {begin}"
+            self.note("PKG-001", "zeros up to the next 512-byte block", "other bytes, which nothing signs", where)
+        return digest.hexdigest()

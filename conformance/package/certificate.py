@@ -1,0 +1,201 @@
+"""The certificate file (DSP0243 "Distribution": certificate file, and contract 1): the line
+``SHA256(NAME.mf)= HEX`` with the signature over the manifest's bytes, then PEM certificates, the leaf first.
+
+The grammar is read by lines of our own: the library's PEM loader takes garbage around and between blocks.
+"""
+
+import base64
+import binascii
+import re
+import warnings
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes as PublicKey
+
+from conformance.package.fault import Fault
+from conformance.package.manifest import describe_line, split_line
+from conformance.profile import Profile
+from conformance.verdict import Finding
+
+_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
+_COLUMNS_MAX = 76  # RFC 7468 2 says 64 for writers, RFC 2045 and older writers 76
+MEND = (
+    "write it with `./racs build-ova`, or: { printf 'SHA256(NAME.mf)= '; openssl dgst -sha256 -sign key.pem NAME.mf | "
+    "od -An -v -tx1 | tr -d ' \\n'; echo; cat leaf.pem intermediate.pem; } > NAME.cert"
+)
+_MEND_BLOCK = {
+    b"PKCS7": "delete the PKCS#7 block, which VirtualBox's signing tool writes, and append the certificates in it "
+    "as PEM: openssl pkcs7 -print_certs -in block.pem",
+    b"CMS": "delete the CMS block and append the certificates in it as PEM",
+}
+_MEND_KEY = "delete it: a private key never leaves its owner. This one is burnt: make another, and another certificate"
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Whom the user trusts: the named trust profile, its roots, and the moment that counts as now (with its zone)."""
+
+    profile: Literal["rd", "production"]
+    roots: tuple[x509.Certificate, ...]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The first line: the name of the signed manifest, and the signature's bytes."""
+
+    manifest: str
+    value: bytes
+
+
+@dataclass(frozen=True)
+class CertificateFile:
+    """signature is None where the first line is none. certificates are those that could be read, as they stand."""
+
+    signature: Signature | None
+    certificates: tuple[x509.Certificate, ...]
+    faults: tuple[Fault, ...]
+
+
+def read(data: bytes, name: str, profile: Profile) -> CertificateFile:
+    """The certificate file in data; defects become faults of PKG-006, an exceeded bound one of PKG-015."""
+    return _Reader(data, name, profile).read()
+
+
+def public_key(certificate: x509.Certificate) -> PublicKey | None:
+    """The certificate's key; None where its kind or its form is not known."""
+    try:
+        return certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+
+
+def has_signature_form(certificate: x509.Certificate) -> bool:
+    """Whether the format has a form for signatures of this key: PKCS#1 v1.5 for RSA, DER for ECDSA (contract 1)."""
+    return isinstance(public_key(certificate), rsa.RSAPublicKey | ec.EllipticCurvePublicKey)
+
+
+def signed_by(certificate: x509.Certificate, signature: bytes, data: bytes) -> bool:
+    """Whether the certificate's key made the signature over data with SHA-256."""
+    key = public_key(certificate)
+    try:
+        if isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature, data, padding.PKCS1v15(), hashes.SHA256())
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature, data, ec.ECDSA(hashes.SHA256()))
+        else:
+            return False
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError):
+        return False
+    return True
+
+
+class _Reader:
+    """One pass over the lines; position and line number are those of the line that comes next."""
+
+    def __init__(self, data: bytes, name: str, profile: Profile) -> None:
+        self._name = name
+        self._lines = data.split(b"\n")
+        self._number = 0
+        self._offset = 0
+        self._certificates_max = int(profile["package.certificates_max"])
+        self._rsa_bits_max = int(profile["package.rsa_bits_max"])
+        self._certificates: list[x509.Certificate] = []
+        self._faults: list[Fault] = []
+
+    def read(self) -> CertificateFile:
+        if self._lines[-1]:
+            self._fault("a line feed at the end of the last line", "none")
+        else:
+            self._lines.pop()
+        signature = self._signature()
+        while self._number < len(self._lines) and len(self._faults) < self._certificates_max:
+            self._block()
+        if not self._certificates and not self._faults:
+            self._fault("a PEM certificate behind the signature", "the end of the file")
+        return CertificateFile(signature, tuple(self._certificates), tuple(self._faults))
+
+    def _next(self) -> bytes:
+        line = self._lines[self._number]
+        self._number += 1
+        self._offset += len(line) + 1
+        return line
+
+    def _fault(self, expected: str, seen: str, remedy: str = MEND, requirement: str = "PKG-006") -> None:
+        """Note a defect at the line that was read last."""
+        before = self._lines[self._number - 1] if self._number else b""
+        offset = self._offset - len(before) - 1 if self._number else 0
+        where = f"{self._name}, line {max(self._number, 1)} (byte {offset})"
+        finding = Finding(expected, seen, where, remedy, (f"package:{self._name}@{offset}",))
+        self._faults.append(Fault(requirement, finding))
+
+    def _signature(self) -> Signature | None:
+        line = self._next() if self._lines else b""  # no line at all: an empty file
+        pair = split_line(line)
+        if pair is None or len(pair.value) % 2:
+            seen = "a signature with an odd number of digits" if pair else describe_line(line)
+            self._fault("SHA256(NAME.mf)= and the signature in hex", seen)
+            return None
+        return Signature(pair.name, bytes.fromhex(pair.value))
+
+    def _block(self) -> None:
+        """One PEM block (RFC 7468 3, strict), or one line that is none."""
+        line = self._next()
+        begin = _BEGIN.fullmatch(line)
+        if begin is None:
+            self._fault("PEM certificates and nothing between them", describe_line(line))
+            return
+        label, first, body = begin[1], self._number, []
+        while self._number < len(self._lines) and not self._lines[self._number].startswith(b"-----"):
+            body.append(self._next())
+        whole = self._number < len(self._lines) and self._next() == b"-----END " + label + b"-----"
+        if label != b"CERTIFICATE":
+            shown = f"a block {label.decode('ascii')!r} from line {first} on"
+            remedy = _MEND_KEY if b"PRIVATE KEY" in label else _MEND_BLOCK.get(label, "delete the block")
+            self._fault("CERTIFICATE blocks only", shown, remedy)
+        elif not whole:
+            self._fault("-----END CERTIFICATE----- behind the block", f"none for the block from line {first} on")
+        elif (der := _decode(body)) is None:
+            seen = f"other lines in the block from line {first} on"
+            self._fault("base64 in full lines, nothing else", seen, "copy the block again, without blanks or headers")
+        else:
+            self._certificate(der, first)
+
+    def _certificate(self, der: bytes, line: int) -> None:
+        if len(self._certificates) == self._certificates_max:
+            limit = f"at most {self._certificates_max} certificates"
+            self._fault(limit, "another one", "keep the leaf and what leads to the root", "PKG-015")
+            self._number = len(self._lines)
+            return
+        try:
+            with warnings.catch_warnings(action="ignore"):  # the library's remarks on odd but readable certificates
+                certificate = x509.load_der_x509_certificate(der)
+                # Each of these raises where its part is unreadable, so that nobody need ask again.
+                _ = certificate.subject, certificate.issuer, certificate.not_valid_before_utc
+                bits = getattr(public_key(certificate), "key_size", 0)
+        except (ValueError, x509.InvalidVersion) as error:
+            self._fault("an X.509 certificate (RFC 5280)", f"in the block from line {line} on: {error}")
+            return
+        if bits > self._rsa_bits_max:
+            limit = f"keys of at most {self._rsa_bits_max} bits"
+            self._fault(limit, f"{bits} bits in the block from line {line} on", "use a shorter key", "PKG-015")
+            return
+        self._certificates.append(certificate)
+
+
+def _decode(lines: list[bytes]) -> bytes | None:
+    """A block's bytes; None unless the lines are the one base64 text of these bytes, in full lines."""
+    width = len(lines[0]) if lines else 0
+    full = all(len(line) == width for line in lines[:-1]) and bool(lines) and 0 < len(lines[-1]) <= width
+    text = b"".join(lines)
+    try:
+        der = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return None
+    return der if full and width <= _COLUMNS_MAX and base64.b64encode(der) == text else None
