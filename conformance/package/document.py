@@ -4,7 +4,7 @@ Two passes. The first is expat's stream of events, which counts and builds nothi
 refused in bounded time and memory; the second is lxml's tree with line numbers, over what the first let through.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -148,7 +148,7 @@ def _schema(file: str) -> etree.XMLSchema:
 
 
 def validate(root: etree._Element, schema: str, name: str) -> tuple[Finding, ...]:
-    """What data/schemas/SCHEMA has against the tree: at most ten findings, in document order."""
+    """What data/schemas/SCHEMA, with what it imports, has against the tree: at most ten findings, in document order."""
     rules = _schema(schema)
     if rules.validate(root):
         return ()
@@ -156,7 +156,7 @@ def validate(root: etree._Element, schema: str, name: str) -> tuple[Finding, ...
     for error in rules.error_log:  # type: ignore[attr-defined]  # lxml-stubs forget that a log is iterable
         where = f"{name}, {_resolve(root, error.path)} (line {error.line})"
         seen = _shorten(error.message)
-        found.setdefault((where, seen), Finding(f"what {schema} allows", seen, where, _remedy(error.message)))
+        found.setdefault((where, seen), Finding(f"a document valid by {schema}", seen, where, _remedy(error.message)))
         if len(found) == FINDINGS_MAX:
             break
     return tuple(found.values())
@@ -208,3 +208,28 @@ def locate(element: etree._Element) -> str:
         steps.append(f"{step}[{same.index(node) + 1}]" if len(same) > 1 else step)
         node = parent
     return "/" + "/".join(reversed(steps))
+
+
+class Collector:
+    """The faults of one document in the order found: at most ten of an id, so that a hostile document stays cheap."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._faults: list[Fault] = []
+
+    def add(self, requirement: str, element: etree._Element, expected: str, seen: str, remedy: str) -> None:
+        """Note that something at element breaks this requirement."""
+        if self.count(requirement) < FINDINGS_MAX:
+            self._faults.append(Fault(requirement, Finding(expected, seen, place(self._name, element), remedy)))
+
+    def count(self, requirement: str) -> int:
+        """How many faults of this id there are so far."""
+        return sum(fault.requirement == requirement for fault in self._faults)
+
+    def extend(self, faults: Iterable[Fault]) -> None:
+        """Take over faults that were found elsewhere."""
+        self._faults.extend(faults)
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        return tuple(self._faults)

@@ -1,0 +1,134 @@
+"""The checks of a package's DSC and RES ids. The reader of the descriptor finds the defects; what is left to say here
+is whether a requirement applies, whether there was enough to tell, and what hangs on more than the descriptor."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from conformance.application import Access, Application
+from conformance.checks.contents import absence
+from conformance.package import Package, acl
+from conformance.package.certificate import Trust
+from conformance.profile import Profile
+from conformance.verdict import Finding, Outcome, failed, not_applicable, not_judged, passed
+
+_GIB = 2**30
+_NEED_CAPACITY = ("DSC-009", "RES-003")
+
+
+def _doubt(package: Package) -> str:
+    """Why the descriptor's content cannot be relied on; "" where it can."""
+    if package.descriptor is None:
+        return absence(package, ".ovf")
+    if not package.descriptor.usable:
+        owners = sorted({fault.requirement for fault in package.descriptor.faults})
+        return f"the descriptor could not be read ({', '.join(owners)})"
+    if package.findings("DSC-001"):
+        return "the descriptor is not valid, so it may not say what it seems to (DSC-001)"
+    if package.descriptor.application is None:
+        return "the descriptor has no readable hardware and application section (DSC-002, DSC-003)"
+    return ""
+
+
+def _check_structure(package: Package, profile: Profile, trust: Trust) -> Outcome:
+    """DSC-001: an OVF 2.0 envelope, valid by the schemas."""
+    findings = package.findings("DSC-001")
+    if findings:
+        return failed(findings)
+    if package.descriptor is None or not package.descriptor.usable:
+        return not_judged(_doubt(package))
+    return passed("a valid OVF 2.0 envelope with a valid application section")
+
+
+def _check_sections(package: Package, profile: Profile, trust: Trust) -> Outcome:
+    """DSC-002: the sections, as far as there is an envelope."""
+    findings = package.findings("DSC-002")
+    if findings:
+        return failed(findings)
+    if package.descriptor is None or not package.descriptor.usable:
+        return not_judged(_doubt(package))
+    return passed("one VirtualSystem, one VirtualHardwareSection, one application section, none that is not understood")
+
+
+def _check(
+    requirement: str,
+    reason: Callable[[Application], str],
+    applies: Callable[[Application], str],
+    package: Package,
+    profile: Profile,
+    trust: Trust,
+) -> Outcome:
+    """What the reader found against requirement; reason is what a pass has seen, applies says why not, or ""."""
+    findings = package.findings(requirement)
+    if findings:
+        return failed(findings)
+    application = package.application
+    doubt = _doubt(package)
+    if doubt or application is None:
+        return not_judged(doubt)
+    if requirement in _NEED_CAPACITY and not application.disk_capacity_bytes:
+        return not_judged("the disk's capacity is not known (PKG-010)")
+    beside = applies(application)
+    return not_applicable(beside) if beside else passed(reason(application))
+
+
+def _always(application: Application) -> str:
+    return ""
+
+
+def _type(wanted: str) -> Callable[[Application], str]:
+    return lambda application: "" if application.type == wanted else f"the app is {application.type}"
+
+
+def _features(package: Package, profile: Profile, trust: Trust) -> Outcome:
+    """DSC-010: what the descriptor says of features, and that the ACL lets AFM reach them."""
+    judged = _check("DSC-010", lambda app: f"{len(app.features)} features", _has_features, package, profile, trust)
+    application = package.application
+    if application is None or not application.features or judged.verdict.value not in ("pass", "fail"):
+        return judged
+    needs: tuple[tuple[Access, str], ...] = (
+        ("subscribe", f"racs/app/{application.id}/properties"),
+        ("publish", f"app/{application.id}/features"),
+    )
+    if package.findings("PKG-012") or (package.acl is None and package.uses_bus):
+        return judged if judged.findings else not_judged("auth/acl.xml could not be read (PKG-012)")
+    granted = application.acl or ()
+    findings = [
+        Finding(
+            f'an app with features has <allow access="{access}" topic="{topic}"/>', "no rule that allows it", acl.PATH,
+            "add the rule to auth/acl.xml, and the file to the package: AFM switches features over the bus",
+        )
+        for access, topic in needs
+        if acl.decide(granted, access, topic) is None
+    ]  # fmt: skip
+    return failed((*judged.findings, *findings)) if findings else judged
+
+
+def _has_features(application: Application) -> str:
+    return "" if application.features else "the app declares no features"
+
+
+def _ports(application: Application) -> str:
+    return ", ".join(f"{one.protocol} {one.from_port} to {one.to_port}" for one in application.forwards)
+
+
+CHECKS: Mapping[str, Callable[[Package, Profile, Trust], Outcome]] = {
+    "DSC-001": _check_structure,
+    "DSC-002": _check_sections,
+    "DSC-010": _features,
+} | {
+    requirement: partial(_check, requirement, reason, applies)
+    for requirement, reason, applies in (
+        ("DSC-003", lambda app: f"{app.id}, {app.type}, {app.vendor} {app.product} {app.version}", _always),
+        ("DSC-004", lambda app: f"NICs {', '.join(app.nics)}", _always),
+        ("DSC-007", lambda app: f"{len(app.services)} services at {app.endpoints[0].fqdn}", _type("terminating")),
+        ("DSC-008", _ports, lambda app: "" if app.forwards else "the app declares no port forwarding"),
+        ("DSC-009", lambda app: f"{len(app.mounts)} mounts on {app.disk_capacity_bytes / _GIB:g} GiB", _always),
+        ("DSC-011", lambda app: "a guest system of the Red Hat family", _always),
+        ("DSC-012", lambda app: "no device outside the profile's set", _always),
+        ("DSC-013", lambda app: "ovf:transport has iso", _always),
+        ("DSC-014", lambda app: f"a beat each {app.heartbeat_interval_s:g} s, {len(app.allows)} Allows", _always),
+        ("RES-001", lambda app: f"{app.cpus} CPU", _always),
+        ("RES-002", lambda app: f"{app.memory_mib} MiB", _always),
+        ("RES-003", lambda app: f"{app.disk_capacity_bytes / _GIB:g} GiB", _always),
+    )
+}
