@@ -12,7 +12,7 @@ ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
 FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
 IPV4, ARP, IPV6 = 0x0800, 0x0806, 0x86DD
 
-_WITH_PORTS = frozenset({TCP, UDP, 33, 132, 136})  # DCCP, SCTP and UDP-Lite begin with the two ports as well
+WITH_PORTS = frozenset({TCP, UDP, 33, 132, 136})  # DCCP, SCTP and UDP-Lite begin with the two ports as well
 _FRAGMENT = 44
 _EXTENSIONS = frozenset({0, 43, _FRAGMENT, 51, 60, 135, 139, 140})  # RFC 8200 4, IANA "IPv6 Extension Header Types"
 _IPV4 = struct.Struct("!BBHHHBBHII")
@@ -132,7 +132,7 @@ def _transport(
     data: bytes, proto: int, fragment_offset: int, start: int, end: int
 ) -> tuple[int | None, int | None, int, int | None]:
     """Ports, offset of the payload, TCP flags."""
-    if proto not in _WITH_PORTS or fragment_offset or end - start < 4:
+    if proto not in WITH_PORTS or fragment_offset or end - start < 4:
         return None, None, start, None
     source, target = _PORTS.unpack_from(data, start)
     if proto == TCP and end - start >= 20:

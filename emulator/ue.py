@@ -1,4 +1,4 @@
-"""The emulated UEs: their addresses, their bearers and where they are. Values only: the same seed, the same UEs.
+"""The emulated UEs: their addresses and bearers. Values only: the same seed, the same UEs.
 
 UE n (from 0) has 10.45.0.(n+1) and its counterpart in the IPv6 network. A UE attaches with one default bearer.
 """
@@ -7,9 +7,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
-
-CELLS = ("cell-1", "cell-2", "cell-3", "cell-4")
-_DWELL_S = 45.0  # in one cell: a UE of a run of some minutes changes it several times
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +28,3 @@ def attach(ues: int, networks: Sequence[str], seed: int) -> tuple[Bearer, ...]:
         raise ValueError(f"{ues} UEs do not fit into {four}")
     teids = random.Random(f"teid {seed}").sample(range(1, 1 << 32), 2 * ues)
     return tuple(Bearer(n, four[n + 1], six[n + 1], teids[2 * n], teids[2 * n + 1]) for n in range(ues))
-
-
-def cell(seed: int, ue: int, now: float) -> str:
-    """Where a UE is at monotonic `now`: all cells are in use, and every UE moves to the next one now and then."""
-    phase = random.Random(f"cell {seed} {ue}").uniform(0, _DWELL_S)
-    return CELLS[(ue + int((now + phase) // _DWELL_S)) % len(CELLS)]

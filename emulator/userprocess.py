@@ -1,7 +1,7 @@
 """The user plane's process: eNB, user plane service and EPC, each a core, around the sockets that the harness made.
 
 Configuration (plain JSON):
-    seed            integer: what TEIDs and cells are drawn from
+    seed            integer: what TEIDs and cells (emulator/mobility.py) are drawn from
     ues             integer: how many UEs attach
     ue_networks     the profile's network.ues
     s1u             {"enb", "enb_ups", "epc_ups", "epc"}: the four addresses of S1-U
@@ -35,6 +35,7 @@ from conformance.rules.language import ParsedRule, read_rules
 from emulator import enb, epc, ue, userplane
 from emulator.control import Control, Handler, Setup
 from emulator.datapath import Address, Element, Run, Source, segments
+from emulator.mobility import cell_at
 
 _AT_ONCE = 64  # packets of one port before the others have their turn
 _BYTES_MAX = 9216  # S1-U has an MTU of 1,600; a buffer of 64 KiB would cost more than the packet
@@ -248,7 +249,7 @@ def _note_attached(control: Control, seed: int, bearers: Sequence[ue.Bearer], en
         fields = {
             "ue": bearer.ue,
             "address": str(bearer.address),
-            "cell": ue.cell(seed, bearer.ue, now),
+            "cell": cell_at(seed, bearer.ue, now),
             "enb_address": enb_address,
             "uplink_teid": bearer.uplink_teid,
             "downlink_teid": bearer.downlink_teid,

@@ -8,7 +8,7 @@ holds nothing.
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Literal, cast
 
@@ -87,12 +87,17 @@ def evaluate(expression: Expression, packet: Packet) -> bool:
             return any(evaluate(operand, packet) for operand in operands)
         case Not(operand):
             return not evaluate(operand, packet)
-        case Comparison(field, order, value):
-            found = field_value(packet, field)
-            return found is not None and _ORDERS[order](found, value)
-        case Membership(field, choices):
-            found = field_value(packet, field)
-            return found is not None and any(_holds(choice, found) for choice in choices)
+        case Comparison() | Membership():
+            return holds(expression, field_value(packet, expression.field))
+
+
+def holds(leaf: Comparison | Membership, found: Value | None) -> bool:
+    """What a comparison or membership says of its field's value; None is a field that the packet does not have."""
+    if found is None:
+        return False
+    if isinstance(leaf, Comparison):
+        return _ORDERS[leaf.operator](found, leaf.value)
+    return any(_contains(choice, found) for choice in leaf.choices)
 
 
 def field_value(packet: Packet, field: str) -> Value | None:
@@ -114,7 +119,23 @@ def fields(expression: Expression) -> frozenset[str]:
             return frozenset({expression.field})
 
 
-def _holds(choice: Value | Range | Network, found: Value) -> bool:
+_MIRRORED = {"src_ip": "dst_ip", "dst_ip": "src_ip", "src_port": "dst_port", "dst_port": "src_port"}
+
+
+def mirrored(expression: Expression) -> Expression:
+    """The expression with source and destination exchanged: what it says of a packet this says of the packet back."""
+    match expression:
+        case And(operands):
+            return And(tuple(map(mirrored, operands)))
+        case Or(operands):
+            return Or(tuple(map(mirrored, operands)))
+        case Not(operand):
+            return Not(mirrored(operand))
+        case Comparison() | Membership():
+            return replace(expression, field=_MIRRORED.get(expression.field, expression.field))
+
+
+def _contains(choice: Value | Range | Network, found: Value) -> bool:
     if isinstance(choice, Range):
         low: Any = choice.low  # of the same type as high, which the type checker is not told
         return type(low) is type(found) and low <= cast(Any, found) <= choice.high

@@ -65,7 +65,7 @@ WORD: /([A-Za-z0-9_:\/]|\.(?!\.))+/
 
 def parse(text: str, characters_max: int = CHARACTERS_MAX, depth_max: int = DEPTH_MAX) -> Expression:
     """The expression of a rule's text. Raises SubjectError, whose `where` shows the text, a caret under the fault."""
-    from lark.exceptions import UnexpectedInput  # noqa: PLC0415  (lark costs 50 ms: only where a rule is read)
+    from lark.exceptions import UnexpectedInput  # lark costs 50 ms: only where a rule is read
 
     if len(text) > characters_max:
         raise SubjectError(f"a rule of at most {characters_max} characters", f"{len(text)}", "", "shorten or split it")
@@ -100,7 +100,7 @@ def read_rules(
 
 @cache
 def _parser() -> "Lark":
-    from lark import Lark  # noqa: PLC0415  (see parse)
+    from lark import Lark
 
     return Lark(_GRAMMAR, parser="lalr")
 

@@ -256,7 +256,7 @@ def test_noise_is_an_expression_or_a_named_fault(text: str) -> None:
 
 
 def test_struct_of_a_real_packet_is_judged() -> None:
-    from conformance.packet import parse as read  # noqa: PLC0415  (the one test that needs bytes)
+    from conformance.packet import parse as read
 
     header = struct.pack("!BBHHHBBHII", 0x45, 46 << 2, 40, 1, 0, 64, 6, 0, 0x0A2D0001, 0xCB007109)
     data = header + struct.pack("!HHIIHHHH", 40000, 8080, 0, 0, 0x5002, 0, 0, 0)

@@ -337,13 +337,6 @@ def test_attachment_is_drawn_from_the_seed() -> None:
         ue.attach(70000, NETWORKS, 7)
 
 
-def test_ues_are_over_all_cells_and_move() -> None:
-    assert {ue.cell(1, n, 1000.0) for n in range(16)} == set(ue.CELLS)
-    places = [ue.cell(1, 3, now) for now in range(0, 400, 5)]
-    assert set(places) == set(ue.CELLS)
-    assert places == [ue.cell(1, 3, now) for now in range(0, 400, 5)]
-
-
 @settings(derandomize=True, max_examples=300, deadline=None)
 @given(
     st.sampled_from(

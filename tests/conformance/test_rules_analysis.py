@@ -1,0 +1,182 @@
+"""conformance.rules.analysis: exact answers, held against brute force over small worlds."""
+
+import itertools
+from ipaddress import IPv4Address
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conformance.application import Rule
+from conformance.packet import WITH_PORTS, Packet
+from conformance.rules.analysis import (
+    DrivenFlow,
+    Fields,
+    Undecided,
+    can_match,
+    matches_everything,
+    plan_flows,
+    region_starts,
+    satisfying_packet,
+    served_ports,
+)
+from conformance.rules.expression import And, Comparison, Expression, Membership, Not, Or, Range, evaluate, mirrored
+from conformance.rules.language import parse
+
+UES = [f"10.45.0.{n}" for n in range(1, 9)]
+SERVERS = ["198.51.100.0/24", "203.0.113.0/24"]
+WEB_UP = "4==ip_version && proto==TCP && (80==dst_port || 8080==dst_port)"
+WEB_DOWN = "4==ip_version && proto==TCP && (80==src_port || 8080==src_port)"
+
+
+def as_packet(found: Fields) -> Packet:
+    return Packet(
+        b"", found.ip_version, found.proto, int(found.src_ip), int(found.dst_ip), found.src_port, found.dst_port,
+        found.dscp, found.length, 64, 0, 0, False, 20, 20, None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "four", "six"),
+    [
+        (WEB_UP, True, False),
+        ("dst_port == 80", True, True),
+        ("ip_version == 6", False, True),
+        ("ip_version == 5", False, False),
+        ("src_ip == ::1", False, True),
+        ("src_ip == ::1 && dst_ip == 10.0.0.1", False, False),
+        ("src_ip in 2001:db8::/32 || dst_port == 1 && ip_version == 4", True, True),
+        ("proto == ICMP && dst_port == 80", False, False),
+        ("proto == ICMP && dst_port != 80", False, False),
+        ("proto == ICMP && !(dst_port == 80)", True, True),
+        ("dst_port in 90..80", False, False),
+        ("dst_port > 80 && dst_port < 82 && dst_port != 81", False, False),
+        ("dst_port > 80 && dst_port < 83 && dst_port != 81", True, True),
+        ("length < 20", False, False),
+        ("length < 40", True, False),
+        ("length < 40 && proto == TCP", False, False),
+        ("length < 40 && proto == UDP", True, False),
+        ("dst_ip in 10.0.0.0/8 && !(dst_ip in 10.0.0.0/9) && dst_ip in 10.0.0.0..10.128.0.0", True, False),
+        ("dst_ip in 10.0.0.0/8 && !(dst_ip in 10.0.0.0/9) && dst_ip in 10.0.0.0..10.127.255.255", False, False),
+        ("proto == TCP && !(proto in 1..6) || dscp == 3 && dscp == 4", False, False),
+    ],
+)
+def test_what_can_match(text: str, four: bool, six: bool) -> None:
+    expression = parse(text)
+    assert can_match(expression, 4) is four
+    assert can_match(expression, 6) is six
+    assert can_match(expression) is (four or six)
+    found = satisfying_packet(expression)
+    assert found is None or evaluate(expression, as_packet(found))
+
+
+@pytest.mark.parametrize(
+    ("text", "everything", "of_four"),
+    [
+        ("length >= 20", True, True),
+        ("length >= 21", False, False),
+        ("ip_version == 4 || ip_version == 6", True, True),
+        ("ip_version == 4", False, True),
+        ("dst_port in 0..65535", False, False),
+        ("dst_port in 0..65535 || !(dst_port >= 0)", True, True),
+        ("src_ip in 0.0.0.0/1 || src_ip in 128.0.0.0/1", False, True),
+        ("src_ip in 0.0.0.0/1 || src_ip in 128.0.0.0/2", False, False),
+        (WEB_UP, False, False),
+        (f"!({WEB_UP}) || {WEB_UP}", True, True),
+    ],
+)
+def test_what_matches_everything(text: str, everything: bool, of_four: bool) -> None:
+    assert matches_everything(parse(text)) is everything
+    assert matches_everything(parse(text), 4) is of_four
+
+
+def test_intricate_expressions_are_undecided_not_guessed() -> None:
+    ports = [f"(src_port == {2 * n} || dst_port == {3 * n + 1})" for n in range(1, 60)]
+    lengths = [f"(dscp == {n % 60} || length == {n + 100})" for n in range(1, 40)]
+    with pytest.raises(Undecided):
+        satisfying_packet(parse(" && ".join([*ports, *lengths])))
+
+
+def test_region_starts() -> None:
+    assert region_starts(parse("dst_port == 80 || dst_port in 100..200 || dst_port > 65534"), "dst_port") == (
+        0, 80, 81, 100, 201, 65534, 65535,
+    )  # fmt: skip
+    assert region_starts(parse("dst_port <= 65535"), "dst_port") == (0, 65535)
+
+
+_PORTS, _PROTOS = (0, 1, 2, 3), (0, 1, 6, 17)
+
+
+@st.composite
+def _leaves(draw: st.DrawFn) -> Expression:
+    field, values = draw(
+        st.sampled_from([("src_port", _PORTS), ("dst_port", _PORTS), ("proto", _PROTOS), ("ip_version", (4, 6))])
+    )
+    number = st.sampled_from(values)
+    if draw(st.booleans()):
+        return Comparison(field, draw(st.sampled_from(("==", "!=", "<", "<=", ">", ">="))), draw(number))
+    return Membership(field, (Range(draw(number), draw(number)),))
+
+
+_EXPRESSIONS = st.recursive(
+    _leaves(),
+    lambda inner: st.one_of(inner.map(Not), st.tuples(inner, inner).map(And), st.tuples(inner, inner).map(Or)),
+    max_leaves=6,
+)
+# beyond the values that leaves name every further value behaves as one of these
+_WORLD = [
+    as_packet(Fields(version, proto, IPv4Address(1), IPv4Address(2), src, dst, 0, 60))
+    for version, proto in itertools.product((4, 6), (*_PROTOS, 2, 255, 132))
+    for src, dst in itertools.product((*_PORTS, 4, 65535) if proto in WITH_PORTS else (None,), repeat=2)
+]
+
+
+@settings(derandomize=True, max_examples=200, deadline=None)
+@given(_EXPRESSIONS)
+def test_exact_against_brute_force(expression: Expression) -> None:
+    answers = [evaluate(expression, packet) for packet in _WORLD]
+    assert can_match(expression) is any(answers)
+    assert matches_everything(expression) is all(answers)
+    back = [packet._replace(src_port=packet.dst_port, dst_port=packet.src_port) for packet in _WORLD]
+    assert [evaluate(mirrored(expression), packet) for packet in back] == answers
+
+
+def test_flows_of_the_web_rules() -> None:
+    rules = [Rule("web", "uplink", WEB_UP), Rule("web", "downlink", WEB_DOWN)]
+    plan = plan_flows(rules, UES, SERVERS)
+    assert plan.flows == tuple(DrivenFlow("tcp", "10.45.0.1", 0, "203.0.113.1", port, 0, 0) for port in (80, 8080))
+    assert plan.unreachable == ()
+    assert served_ports(rules) == {("tcp", 80), ("tcp", 8080)}
+
+
+@pytest.mark.parametrize(
+    ("rule", "flow"),
+    [
+        (Rule("a", "uplink", "proto==UDP && dst_ip == 8.8.8.8"), ("udp", "10.45.0.1", 0, "8.8.8.8", 7, 0, 0)),
+        (Rule("a", "uplink", "proto==UDP && src_ip == 10.45.0.5"), ("udp", "10.45.0.5", 0, "203.0.113.1", 7, 0, 0)),
+        (Rule("a", "downlink", "proto==TCP && dst_port == 5000"), ("tcp", "10.45.0.1", 5000, "203.0.113.1", 7, 0, 0)),
+        (
+            Rule("a", "uplink", "proto==UDP && dscp == 46 && length > 999 && dst_ip in 198.51.100.0/24"),
+            ("udp", "10.45.0.1", 0, "198.51.100.0", 7, 46, 1000),
+        ),
+        (Rule("a", "uplink", "proto==UDP && dst_port > 6000"), ("udp", "10.45.0.1", 0, "203.0.113.1", 6001, 0, 0)),
+    ],
+)
+def test_flows_that_need_something(rule: Rule, flow: tuple[object, ...]) -> None:
+    plan = plan_flows([rule], UES, SERVERS)
+    assert plan.flows == (DrivenFlow(*flow),)  # type: ignore[arg-type]
+    assert (rule in plan.unreachable) is False
+
+
+@pytest.mark.parametrize(
+    "text", ["proto == ICMP", "ip_version == 6", "src_ip == 10.45.1.1", "src_ip == 192.0.2.1", "dst_ip in 10.0.0.0/8"]
+)
+def test_rules_that_no_emulated_ue_can_satisfy(text: str) -> None:
+    rule = Rule("a", "uplink", text)
+    assert plan_flows([rule], UES, SERVERS) == plan_flows([rule], UES, SERVERS)
+    assert plan_flows([rule], UES, SERVERS).unreachable == (rule,)
+
+
+def test_a_rule_of_many_ports_is_driven_by_a_few() -> None:
+    text = "proto==UDP && dst_port in {" + ", ".join(str(n) for n in range(1000, 1600, 2)) + "}"
+    assert len(plan_flows([Rule("a", "uplink", text)], UES, SERVERS).flows) == 4
