@@ -158,6 +158,19 @@ KINDS: Mapping[str, Kind] = {
         topic="string: topic",
         length="integer: payload bytes",
     ),
+    "mqtt-probe": _kind(
+        "what a probe of the lab's saw of the bus, as its client: the guard's own record is not its own witness",
+        protocol="string: 3.1.1 or 5",
+        action="string: connect, publish, subscribe, will",
+        credentials="string: of a connect: own, wrong password, other user; else own",
+        topic="string: topic or topic filter, empty for connect",
+        accepted="boolean: whether the answer was a success; 3.1.1 has no refusal of a publish",
+        delivered="boolean: whether the message, or for a subscribe one that was published for it, arrived",
+    ),
+    "swam-report": _kind(
+        "the platform's report for SWAM",
+        report="object: emulator.swam.Report as JSON",
+    ),
     "feature-set": _kind(
         "AFM published the app's active features",
         features="array: ids of the active features",

@@ -125,9 +125,11 @@ class _Elements:
         await self._send(publication)
 
     async def report(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
-        report = self._outbox.report(self._application, self._afm.active, self._clock.time(time.monotonic()))
+        now = time.monotonic()
+        report = self._outbox.report(self._application, self._afm.active, self._clock.time(now)).to_json()
+        self._note(Note("swam-report", now, {"report": report}))
         self._reported.set()
-        return {"report": report.to_json()}
+        return {"report": report}
 
     async def set_rates(self, message: Mapping[str, Any]) -> None:
         self._producers.set_rates(self._rates.times(message["factor"]), time.monotonic())
