@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conformance.errors import UsageError
-from harness import appimage_boot, appimage_disk, appimage_root, debs
+from harness import appimage_boot, appimage_disk, appimage_initramfs, appimage_root, debs
 from harness.appimage_root import Entry
 
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
@@ -214,7 +214,10 @@ def _layer_lines(layer: dict[str, Path]) -> list[str]:
 
 def _builder_digest() -> str:
     """The builder is an input too: a change of it renews every layer."""
-    sources = [Path(module.__file__ or "") for module in (appimage_boot, appimage_disk, appimage_root, debs)]
+    sources = [
+        Path(module.__file__ or "")
+        for module in (appimage_boot, appimage_disk, appimage_initramfs, appimage_root, debs)
+    ]
     return _digest([source.read_text() for source in [*sources, Path(__file__)]])
 
 

@@ -104,7 +104,7 @@ def compile_python(root: Path, folder: Path, names: Sequence[str]) -> None:
     libraries = ":".join(str(root / name / "x86_64-linux-gnu") for name in ("lib", "usr/lib"))
     # through the root's own loader: its Python runs on a host with another C library too
     words: list[str | Path] = [root / "lib64/ld-linux-x86-64.so.2", "--library-path", libraries, python]
-    words += ["-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", folder, "-p", "/"]
+    words += ["-B", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", folder, "-p", "/"]
     words += [folder / name.lstrip("/") for name in names]
     run_tool(words, what="compile the image's Python", environment={"PYTHONHOME": str(root / "usr")})
 

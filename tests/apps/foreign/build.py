@@ -1,0 +1,31 @@
+"""The foreign guest's image: busybox and one C program in an initramfs, no Python, nothing from examples/."""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from harness import appimage_boot, appimage_disk, appimage_initramfs, debs
+from harness.appimage_command import run_tool
+
+HERE = Path(__file__).parent
+
+
+def build_foreign(output: Path, cache: Path, progress: Callable[[str], None]) -> Path:
+    """Write the qcow2 image; the .deb files come from the same cache as those of other images."""
+    packages = debs.fetch(["busybox-static", "linux-image-cloud-amd64"], cache / "debs", progress)
+    with TemporaryDirectory() as folder:
+        work = Path(folder)
+        for deb in packages:
+            if deb.name.startswith(("busybox-static_", "linux-image-6")):
+                debs.unpack(deb, work / "debian")
+        program = work / "foreign"
+        flags = "-static -O2 -Wall -Wextra -Werror".split()
+        run_tool(["gcc", *flags, "-o", program, HERE / "foreign.c"], what="compile the foreign guest")
+        script = (HERE / "init.sh").read_text()
+        files = {"bin/foreign": program, "bin/lease": HERE / "lease.sh"}
+        busybox = work / "debian/bin/busybox"
+        initramfs = appimage_initramfs.build_initramfs(work / "debian", busybox, script, files)
+        appimage_boot.write_boot(work / "debian", initramfs, work / "boot")
+        appimage_disk.write_disk(work / "boot", None, 64, work / "disk")
+        appimage_disk.write_qcow2(work / "disk", output)
+    return output
