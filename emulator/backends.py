@@ -54,7 +54,7 @@ class TcpServer:
 
     async def resume(self) -> None:
         if self._server is None:
-            self._listener.listen(1024)  # a listener that was shut down keeps its port
+            self._listener.listen(1024)  # after a pause: the port that it was bound to is still its own
             self._server = await asyncio.start_server(self._converse, sock=self._listener.dup())
 
     async def pause(self) -> None:

@@ -54,13 +54,12 @@ table ip racs {{
 {admitted}
     drop
   }}
-  # to the platform: from the VM its own address and DHCP's broadcast; from outside ping, and closed ports answer so
+  # to the platform: from the VM its service address and DHCP's broadcast; from outside ping, every port is closed
   chain to_platform {{
     type filter hook input priority filter; policy accept;
     iifname "service" ip daddr {{ {platform}, 255.255.255.255 }} accept
     iifname "service" drop
     iifname != "outside" accept
-    ip daddr != {outside} drop
     ct state established,related accept
     icmp type echo-request accept
     meta l4proto tcp reject with tcp reset

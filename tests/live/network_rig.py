@@ -69,8 +69,12 @@ def backends_on(sockets: Mapping[str, int]) -> Iterator[socket.socket]:
         near.settimeout(20)
         near.send(json.dumps({"command": "resume", "id": 1}).encode())
         assert json.loads(near.recv(65536)) == {"answer": 1}
-        yield near
-    assert process.wait(20) == 0
+        try:
+            yield near
+        finally:
+            near.close()
+            status = process.wait(20)
+    assert status == 0
 
 
 @contextmanager

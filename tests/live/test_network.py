@@ -125,7 +125,15 @@ def test_the_kernel_answers_for_the_gateway_and_routes_nothing() -> None:
         for name in ("breakout_tun", "sgi_tun"):
             with pytest.raises(BlockingIOError):
                 os.read(sockets[name], 2048)
-        seen = {socket.inet_ntoa(frame[30:34]) for frame in frames(sockets["vnic_0"]) if frame[12:14] == b"\x08\x00"}
+        network.run_in("standin", lambda: said("ip", "route", "add", "10.199.0.1/32", "dev", "user-plane"))
+        assert not network.run_in("standin", lambda: ping("10.199.0.1", 0.2))
+        neighbours = network.run_in(
+            "standin", lambda: json.loads(said("ip", "-j", "neigh", "show", "dev", "user-plane"))
+        )
+        assert {item["dst"] for item in neighbours if "lladdr" in item} == {"192.0.2.1"}  # of this link and no other
+        taken = frames(sockets["vnic_0"])
+        assert {frame[6:12].hex(":") for frame in taken} == {network.topology.nic("user-plane").mac}  # not its own
+        seen = {socket.inet_ntoa(frame[30:34]) for frame in taken if frame[12:14] == b"\x08\x00"}
         assert seen >= set(away) - {"10.199.0.1"}  # the user plane service got them, with the gateway's MAC
 
 

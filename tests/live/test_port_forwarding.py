@@ -138,6 +138,8 @@ def test_nothing_else_from_outside_reaches_the_vm_or_the_platform(tmp_path: Path
             (VM, 22), (VM, 29001), ("10.199.0.1", 1883), ("10.199.0.1", 29001), ("192.0.2.10", 22),
         ):  # fmt: skip
             assert not outside.tcp(address, port).completed, (address, port)
+        with namespaces.open_tcp("198.18.0.1", 8001):
+            assert not outside.tcp("198.18.0.1", 8001).completed
         for address, port in (("198.18.0.1", 29001), ("198.18.0.1", 5001), (VM, 5000), (VM, 5001)):
             assert not outside.udp(address, port).completed, (address, port)
         assert servers.seen == []
@@ -182,7 +184,8 @@ def test_the_app_reaches_the_platform_and_no_further(tmp_path: Path) -> None:
             network.run_in("standin", lambda: subprocess.run(route, check=True))
             outward = clients.connect(Exchange("out", app, "198.18.0.2", 8000, SILENCE_S))
             assert not outward.completed
-            assert not clients.connect(Exchange("own", app, "198.18.0.1", 8000, SILENCE_S)).completed
+            with namespaces.open_tcp("198.18.0.1", 8001):
+                assert not clients.connect(Exchange("own", app, "198.18.0.1", 8001, SILENCE_S)).completed
 
 
 @privately
