@@ -5,6 +5,7 @@ everything for such a reason is not judged, unless it found something of its own
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from conformance.package import Package
 from conformance.package.archive import Member
@@ -15,6 +16,7 @@ from conformance.profile import Profile
 from conformance.verdict import Finding, Outcome, failed, not_judged, passed
 
 PARTS = (".ovf", ".mf", ".cert")
+_UNLISTED = (".mf", ".cert")
 
 
 def settled(findings: Iterable[Finding], doubt: str, reason: str) -> Outcome:
@@ -54,18 +56,16 @@ def check_order(package: Package, profile: Profile, trust: Trust) -> Outcome:
     references = package.descriptor.references if package.descriptor else ()
     places = {href: len(PARTS) + at for at, href in enumerate(dict.fromkeys(one.href for one in references))}
 
-    def place(member: Member) -> int | None:
-        part = next((at for at, suffix in enumerate(PARTS) if member.name.endswith(suffix)), None)
-        return places.get(member.name) if part is None else part
+    for at, suffix in enumerate(PARTS):
+        for member in package.archive.ending(suffix)[:1]:  # a second one is PKG-003's
+            places[member.name] = at
 
-    known = [
-        (rank, member) for member in package.archive.members if member.proper and (rank := place(member)) is not None
-    ]
-    expected = [member.name for _, member in sorted(known, key=lambda pair: pair[0])]
-    seen = [member.name for _, member in known]
+    known = [member for member in package.archive.members if member.proper and member.name in places]
+    seen = [member.name for member in known]
+    expected = sorted(seen, key=places.__getitem__)
     findings = list(_base_names(package))
     if seen != expected:
-        moved = next(member for name, (_, member) in zip(expected, known, strict=True) if name != member.name)
+        moved = next(member for name, member in zip(expected, known, strict=True) if name != member.name)
         findings.append(_of_member(f"the order {', '.join(expected)}", ", ".join(seen), moved))
     return settled(findings, members_doubt(package) or references_doubt(package), f"in order: {', '.join(seen)}")
 
@@ -84,22 +84,30 @@ def check_set(package: Package, profile: Profile, trust: Trust) -> Outcome:
     if package.archive.stopped_by:
         return not_judged(members_doubt(package))
     doubt = members_doubt(package)
-    findings = []
-    for suffix in PARTS:
-        found = package.archive.ending(suffix)
-        if len(found) > 1:
-            findings.append(_of_member(f"one {suffix}", ", ".join(member.name for member in found), found[1]))
-        elif not found and not doubt:
-            findings.append(Finding(f"one {suffix}", "none", "the archive", PACK))
-    findings += [_of_member(*stranger) for stranger in strangers(package)]
+    findings = [_of_member(one.expected, one.seen, one.member) for one in strangers(package)]
     if not doubt:
+        missing = [suffix for suffix in PARTS if not package.archive.ending(suffix)]
+        findings += [Finding(f"one {suffix}", "none", "the archive", PACK) for suffix in missing]
         findings += _not_there(package)
     count = len(package.archive.members)
     return settled(findings, doubt or references_doubt(package), f"{count} members, all of which belong here")
 
 
-def strangers(package: Package) -> Iterator[tuple[str, str, Member]]:
-    """Members with a proper name that do not belong here: what was expected, what was seen, the member."""
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A member with a proper name that does not belong here, and why."""
+
+    expected: str
+    seen: str
+    member: Member
+
+
+def strangers(package: Package) -> Iterator[Stranger]:
+    """What PKG-003 has against members, in order."""
+    for suffix in PARTS:
+        found = package.archive.ending(suffix)
+        for member in found[1:]:
+            yield Stranger(f"one {suffix}", ", ".join(one.name for one in found), member)
     if package.descriptor is None or not package.descriptor.usable:
         return
     references = package.descriptor.references
@@ -111,9 +119,9 @@ def strangers(package: Package) -> Iterator[tuple[str, str, Member]]:
             continue
         if member.name not in referenced:
             seen = f"{member.name}, to which no File of References points"
-            yield "only files that the descriptor references", seen, member
+            yield Stranger("only files that the descriptor references", seen, member)
         elif images and member.name not in images and member.name != ACL_PATH:
-            yield f"the disk image and {ACL_PATH}, nothing else", member.name, member
+            yield Stranger(f"the disk image and {ACL_PATH}, nothing else", member.name, member)
 
 
 def _not_there(package: Package) -> Iterator[Finding]:
@@ -133,19 +141,19 @@ def check_manifest(package: Package, profile: Profile, trust: Trust) -> Outcome:
     if package.manifest is None:
         return not_judged(absence(package, ".mf"))
     listed = {entry.name for entry in package.manifest.entries}
-    known_strangers = {member.name for _, _, member in strangers(package)}
+    known_strangers = {stranger.member.name for stranger in strangers(package)}
     references = package.descriptor.references if package.descriptor else ()
     gone = {reference.href for reference in references}
     members = {member.name: member for member in package.archive.members if member.proper}
     findings = list(package.findings("PKG-004"))
     for entry in package.manifest.entries:
-        if entry.name.endswith((".mf", ".cert")):
+        if entry.name.endswith(_UNLISTED):
             findings.append(_of_entry("neither the .mf nor the .cert in it", entry.name, entry, package))
         elif entry.name not in members and entry.name not in gone and not members_doubt(package):
             findings.append(_of_entry("files of this archive", f"{entry.name}, which is not there", entry, package))
     for member in members.values():
         # A line that could not be read may have been this member's: its own finding is enough.
-        due = not member.name.endswith((".mf", ".cert")) and member.name not in known_strangers
+        due = not member.name.endswith(_UNLISTED) and member.name not in known_strangers
         if due and member.name not in listed and not package.manifest.faults:
             findings.append(_of_member("every file listed in the manifest", f"no line for {member.name}", member, MEND))
     missing = [entry.name for entry in package.manifest.entries if entry.name not in members]
@@ -159,7 +167,7 @@ def check_digests(package: Package, profile: Profile, trust: Trust) -> Outcome:
     """PKG-005: every listed digest is that of its member."""
     if package.manifest is None:
         return not_judged(absence(package, ".mf"))
-    members = {member.name: member for member in package.archive.members if member.proper}
+    members = {one.name: one for one in package.archive.members if one.proper and not one.name.endswith(_UNLISTED)}
     pairs = [(entry, members[entry.name]) for entry in package.manifest.entries if entry.name in members]
     findings = [
         _of_entry(f"SHA-256 {member.sha256} for {member.name}", entry.sha256, entry, package)
@@ -173,7 +181,7 @@ def _digests_doubt(package: Package, manifest: Manifest, compared: int) -> str:
     if manifest.faults:
         return "the manifest has lines that could not be read (PKG-004)"
     if compared < len(manifest.entries):
-        return members_doubt(package) or "the manifest lists a file that is not in the archive"
+        return members_doubt(package) or "the manifest lists what it should not (PKG-004)"
     return "" if compared else "the manifest lists nothing (PKG-004)"
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from cryptography import x509
+
 from conformance.checks.contents import PARTS, absence, settled
 from conformance.package import Package, chain
 from conformance.package.certificate import MEND, CertificateFile, Signature, Trust, has_signature_form, signed_by
@@ -48,14 +50,29 @@ def _foreign_name(package: Package, signature: Signature) -> Iterator[Finding]:
 
 
 def _mismatch(file: CertificateFile, signature: Signature, name: str, manifest: bytes) -> Finding:
-    leaf, *rest = file.certificates
+    leaf = file.certificates[0]
     expected = f"a signature over the bytes of {name}, SHA-256, by the first certificate's key"
-    owner = next((other for other in rest if signed_by(other, signature.value, manifest)), None)
-    if owner:
+    owner = _signer(file, signature, manifest)
+    if owner is not leaf:
         remedy = "put the certificate whose key signed first"
         return Finding(expected, f"one by the key of {chain.describe(owner)}, a later one", "the .cert", remedy)
     seen = f"one that the key of {chain.describe(leaf)} did not make over these bytes"
     return Finding(expected, seen, "the .cert, line 1", f"the manifest changed, or another key signed it: {MEND}")
+
+
+def _signer(file: CertificateFile, signature: Signature, manifest: bytes) -> x509.Certificate:
+    """The certificate whose key signed; the first where none did."""
+    signers = (one for one in file.certificates if signed_by(one, signature.value, manifest))
+    return next(signers, file.certificates[0])
+
+
+def _chain(package: Package, trust: Trust) -> chain.Chain:
+    """The signer's chain. Where it does not stand first PKG-006 says so, and nothing else shall for that reason."""
+    certificates, manifest = package.certificates, package.archive.sole(".mf")
+    if package.certificate and package.signature and manifest and manifest.content is not None:
+        leaf = _signer(package.certificate, package.signature, manifest.content)
+        certificates = (leaf, *(one for one in certificates if one is not leaf))
+    return chain.build(certificates, trust)
 
 
 def check_chain(package: Package, profile: Profile, trust: Trust) -> Outcome:
@@ -63,7 +80,7 @@ def check_chain(package: Package, profile: Profile, trust: Trust) -> Outcome:
     doubt = _certificate_doubt(package)
     if doubt:
         return not_judged(doubt)
-    built = chain.build(package.certificates, trust)
+    built = _chain(package, trust)
     names = " <- ".join(chain.describe(certificate) for certificate in built.certificates)
     end = min(certificate.not_valid_after_utc for certificate in built.certificates)
     reason = f"{names} (trust profile {trust.profile}); the package's signature dies on {end:%Y-%m-%d}"
@@ -77,7 +94,7 @@ def check_strength(package: Package, profile: Profile, trust: Trust) -> Outcome:
     doubt = _certificate_doubt(package)
     if doubt:
         return not_judged(doubt)
-    built = chain.build(package.certificates, trust)
+    built = _chain(package, trust)
     doubt = "" if built.trusted else "the chain does not reach a root (PKG-007)"
     return settled(chain.weaknesses(built, profile), doubt, f"{len(built.certificates)} certificates are strong")
 
@@ -87,7 +104,7 @@ def check_validity_left(package: Package, profile: Profile, trust: Trust) -> Out
     doubt = _certificate_doubt(package)
     if doubt:
         return not_judged(doubt)
-    built = chain.build(package.certificates, trust)
+    built = _chain(package, trust)
     if built.findings:
         return not_judged("the chain is not valid (PKG-007)")
     days = profile.number("package.validity_left_should_days")

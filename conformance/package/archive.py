@@ -98,7 +98,7 @@ class _Source:
         """Read to the end of the file; whether all of it was zeros."""
         zeros = True
         while part := self.next(_BUFFER):
-            zeros = zeros and part == bytes(len(part))
+            zeros = zeros and bytes(part) == bytes(len(part))  # a memoryview compares byte by byte
         return zeros
 
 
@@ -152,7 +152,7 @@ class _Walk:
             seen = f"{self.source.position} bytes"
             self.note("PKG-001", "a file of whole 512-byte blocks", seen, f"the bytes from {begin}")
         if not self.members:
-            self.note("PKG-001", "an archive with members", "none, only zeros", f"the header at byte {at}")
+            raise unreadable("an archive with members", "none, only zeros", f"the header at byte {at}")
 
     def _member(self, header: Header, at: int) -> None:
         where = f"{header.name!a}, header at byte {at}"

@@ -39,10 +39,12 @@ def make_key(kind: str, name: str = "") -> PrivateKey:
 
 @dataclass(frozen=True)
 class Form:
-    """What a certificate says. kind is its key's; usage and purposes None leave the extension out."""
+    """What a certificate says. kind is its key's, modulus an RSA key that nobody has; usage and purposes None leave the
+    extension out."""
 
     name: str
     kind: str = "P-256"
+    modulus: int = 0
     ca: bool | None = None
     path_length: int | None = None
     usage: str | None = None
@@ -70,15 +72,15 @@ def _name(text: str) -> x509.Name:
 
 
 @cache
-def issue(form: Form, issuer: Form | None = None, public: object = None) -> x509.Certificate:
-    """A certificate by its form, from issuer (its own where there is none); public replaces the form's key."""
+def issue(form: Form, issuer: Form | None = None) -> x509.Certificate:
+    """A certificate by its form, from issuer (its own where there is none)."""
     signer = (issuer or form).key
-    key = public or form.key.public_key()
+    key = rsa.RSAPublicNumbers(65537, form.modulus).public_key() if form.modulus else form.key.public_key()
     builder = (
         x509.CertificateBuilder()
         .subject_name(_name(form.name))
         .issuer_name(_name((issuer or form).name))
-        .public_key(key)  # type: ignore[arg-type]  # any of the library's public keys
+        .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(form.begin)
         .not_valid_after(form.end)
