@@ -1,0 +1,145 @@
+"""The R&D authority, and what users bring as roots, keys and chains."""
+
+import os
+import stat
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+
+from conformance.errors import UsageError
+from harness.ca import KeyKind, load_roots, load_signer, make_ca, trust_root
+
+NOW = datetime(2030, 6, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("kind", "key_type"), [("P-256", ec.EllipticCurvePrivateKey), ("RSA-3072", rsa.RSAPrivateKey)])
+def test_root_and_signer(tmp_path: Path, kind: KeyKind, key_type: type) -> None:
+    files = make_ca(tmp_path / "deep" / "ca", "Example Apps", NOW, kind)
+    assert {path.name for path in (tmp_path / "deep" / "ca").iterdir()} == {"root.crt", "signer.key", "signer.crt"}
+    assert stat.S_IMODE(files.key.stat().st_mode) == 0o600
+    (root,) = load_roots([files.root])
+    signer = load_signer(files.key, files.certificate)
+    assert isinstance(signer.key, key_type)
+    (leaf,) = signer.chain
+    assert leaf.public_key() == signer.key.public_key()
+    leaf.verify_directly_issued_by(root)
+    root.verify_directly_issued_by(root)
+    assert "R&D" in root.subject.rfc4514_string()
+    constraints = root.extensions.get_extension_for_class(x509.BasicConstraints)
+    assert (constraints.critical, constraints.value.ca, constraints.value.path_length) == (True, True, 0)
+    assert root.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    usage = leaf.extensions.get_extension_for_class(x509.KeyUsage)
+    assert (usage.critical, usage.value.digital_signature, usage.value.key_cert_sign) == (True, True, False)
+    assert root.not_valid_before_utc == leaf.not_valid_before_utc == NOW
+    assert leaf.not_valid_after_utc - NOW > timedelta(days=365)
+    assert root.not_valid_after_utc > leaf.not_valid_after_utc
+
+
+def test_openssl_accepts_the_chain(tmp_path: Path) -> None:
+    files = make_ca(tmp_path, "Example Apps", NOW)
+    moment = str(int((NOW + timedelta(days=1)).timestamp()))
+    command = [
+        "openssl",
+        "verify",
+        "-x509_strict",
+        "-attime",
+        moment,
+        "-CAfile",
+        str(files.root),
+        str(files.certificate),
+    ]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_nothing_is_overwritten_and_nothing_half_written(tmp_path: Path) -> None:
+    (tmp_path / "root.crt").write_text("mine")  # the last of the three to be written
+    with pytest.raises(UsageError, match="there already"):
+        make_ca(tmp_path, "Example Apps", NOW)
+    assert [path.name for path in tmp_path.iterdir()] == ["root.crt"]
+    assert (tmp_path / "root.crt").read_text() == "mine"
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be written"):
+        make_ca(tmp_path / "file" / "ca", "Example Apps", NOW)
+
+
+@pytest.mark.parametrize(("subject", "kind"), [("", "P-256"), ("x" * 65, "P-256"), ("Example", "DSA")])
+def test_a_request_that_makes_no_sense(tmp_path: Path, subject: str, kind: KeyKind) -> None:
+    with pytest.raises(UsageError):
+        make_ca(tmp_path, subject, NOW, kind)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_long_subject_is_no_trouble(tmp_path: Path) -> None:
+    assert make_ca(tmp_path, "x" * 64, NOW).root.exists()
+
+
+def test_trusting_a_root_twice_is_once(tmp_path: Path) -> None:
+    files = make_ca(tmp_path / "ca", "Example Apps", NOW)
+    folder = tmp_path / "config" / "racs" / "trust" / "rd"
+    assert trust_root(files.root, folder) == trust_root(files.root, folder)
+    assert load_roots(sorted(folder.iterdir())) == load_roots([files.root])
+
+
+def test_a_file_with_several_roots(tmp_path: Path) -> None:
+    one, two = (make_ca(tmp_path / name, name, NOW).root for name in ("one", "two"))
+    both = tmp_path / "both.pem"
+    both.write_bytes(one.read_bytes() + b"some words between\n" + two.read_bytes())
+    assert load_roots([both]) == load_roots([one, two])
+
+
+def files_that_are_no_roots(folder: Path) -> list[tuple[Path, str]]:
+    made = make_ca(folder / "ca", "Example Apps", NOW)
+    der = x509.load_pem_x509_certificate(made.root.read_bytes()).public_bytes(serialization.Encoding.DER)
+    contents = [
+        (b"", "no certificate"),
+        (b"\x00" * 4096, "no certificate"),
+        (os.urandom(4096), "no certificate"),
+        (made.key.read_bytes(), "private key"),
+        (der, "openssl x509 -inform DER"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "cannot be read"),
+        (made.root.read_bytes()[:200], "certificate"),
+        (b"x" * (2**20 + 1), "larger than 1 MiB"),
+    ]
+    rows = [(folder / "missing.crt", "cannot be read"), (folder, "no file")]
+    for number, (content, hint) in enumerate(contents):
+        path = folder / f"{number}.crt"
+        path.write_bytes(content)
+        rows.append((path, hint))
+    fifo = folder / "fifo"
+    os.mkfifo(fifo)
+    return [*rows, (fifo, "no file")]
+
+
+def test_roots_that_are_none(tmp_path: Path) -> None:
+    for path, hint in files_that_are_no_roots(tmp_path):
+        with pytest.raises(UsageError, match=hint) as caught:
+            load_roots([path])
+        assert str(path) in str(caught.value)
+
+
+def test_keys_that_cannot_sign(tmp_path: Path) -> None:
+    made = make_ca(tmp_path / "ca", "Example Apps", NOW)
+    key = ec.generate_private_key(ec.SECP256R1())
+    encodings = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    plain = serialization.NoEncryption()
+    rows = [
+        (made.root.read_bytes(), "no private key"),
+        (b"", "no private key"),
+        (key.private_bytes(*encodings, serialization.BestAvailableEncryption(b"secret")), "pass phrase"),
+        (dsa.generate_private_key(2048).private_bytes(*encodings, plain), "not by this kind"),
+    ]
+    for content, hint in rows:
+        path = tmp_path / "some.key"
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match=hint):
+            load_signer(path, made.certificate)
