@@ -27,6 +27,11 @@ class ImageSlice:
     offset: int
     size: int
 
+    @property
+    def window_bytes(self) -> int:
+        """The size in whole sectors, which QEMU insists on; a USTAR member is padded with zeros to them."""
+        return -(-self.size // 512) * 512
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
@@ -78,7 +83,7 @@ class Overlay:
 def _backing(image: ImageSlice) -> str:
     """qemu's name of the slice; a backing file that the image may name is never followed."""
     file = {"driver": "file", "filename": str(image.path.absolute())}
-    window = {"driver": "raw", "offset": image.offset, "size": image.size, "file": file}
+    window = {"driver": "raw", "offset": image.offset, "size": image.window_bytes, "file": file}
     return "json:" + json.dumps({"driver": "qcow2", "backing": None, "file": window})
 
 

@@ -97,7 +97,7 @@ def _add_disk(devices: ET.Element, image: ImageSlice, overlay: Path) -> None:
     backing = _add(disk, "backingStore", type="file")
     _add(backing, "format", type="qcow2")
     source = _add(backing, "source", file=str(image.path.absolute()))
-    _add(_add(source, "slices"), "slice", type="storage", offset=str(image.offset), size=str(image.size))
+    _add(_add(source, "slices"), "slice", type="storage", offset=str(image.offset), size=str(image.window_bytes))
     _add(backing, "backingStore")  # ends the chain: whatever the image names as its backing file is not opened
     _add(disk, "target", dev="vda", bus="virtio")
     _add(disk, "boot", order="1")
