@@ -1,0 +1,281 @@
+"""Checks NTP-001 to NTP-008: the guest follows the platform's clock, and no other (contract 4)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import pairwise
+from statistics import median
+
+from conformance.checks.tally import Tally, beyond
+from conformance.checks.timeline import Boot, Datagram, beats_of, boots, datagrams, observed, outages
+from conformance.checks.wire import own_packets, uncaptured
+from conformance.ntp import request_fault
+from conformance.packet import UDP
+from conformance.profile import Profile
+from conformance.trace import Event, Trace
+from conformance.verdict import Finding, Outcome, Span, Verdict, inconclusive, not_applicable
+
+NTP_PORT = 123
+KISS = "kiss-o'-death RATE"  # the reason of an ntp-request that was answered so
+NO_CLOCK = "the trace does not say what the platform's clock was"
+_STEP_REMEDY = (
+    "run an NTP client against racs.ntp.host of the OVF environment that steps any offset at start "
+    "(chronyd: makestep 1 3; ntpd: -g), and read the time anew for every heartbeat"
+)
+
+
+def _requests(trace: Trace) -> list[Event]:
+    """What the app itself sent to the platform's NTP port, in order of arrival."""
+    own = trace.run["addresses"].values()
+    requests = [event for event in trace.of("ntp-request") if not own or event["address"] in own]
+    return sorted(requests, key=lambda event: event.at)
+
+
+def asks_for_the_time(trace: Trace, profile: Profile) -> Outcome:
+    """NTP-001: sends valid NTPv3/v4 client requests to the platform's server."""
+    requests, tally = _requests(trace), Tally()
+    for event in requests:
+        fault = request_fault(bytes.fromhex(event["data"]))
+        if fault:
+            tally.findings.append(
+                Finding(
+                    "NTPv3 or NTPv4 client requests (mode 3, at least 48 bytes)",
+                    fault,
+                    f"NTP from {event['address']}:{event['port']}",
+                    "use a usual NTP client (chrony, ntpd, systemd-timesyncd) or examples/clients/ntp.py",
+                    (event.reference,),
+                )
+            )
+    if requests:
+        tally.right.append(f"{len(requests)} requests")
+        return tally.outcome("")
+    first = next((d for d in datagrams(trace, profile) if d.beat), None)
+    deadline, end = profile.number("time.synchronised_deadline_s"), observed(trace).end
+    if first is None or end < first.at + deadline:
+        return inconclusive(f"no request yet, but less than {deadline:g} s after the first heartbeat were observed")
+    tally.findings.append(
+        Finding(
+            f"an NTP request to {profile['network.platform']} within {deadline:g} s of the first heartbeat",
+            "none",
+            remedy=_STEP_REMEDY,
+            span=Span(first.at, end),
+        )
+    )
+    return tally.outcome("")
+
+
+@dataclass(frozen=True, slots=True)
+class _Offset:
+    """A heartbeat's time against the platform's clock at its arrival, seconds."""
+
+    datagram: Datagram
+    value_s: float
+
+
+def _offsets(trace: Trace, good: Sequence[Datagram]) -> list[_Offset]:
+    found = []
+    for datagram in good:
+        now = trace.platform_time(datagram.at)
+        if now is not None and datagram.beat:
+            found.append(_Offset(datagram, datagram.beat.time - now))
+    return found
+
+
+def is_synchronised(trace: Trace, profile: Profile) -> Outcome:
+    """NTP-002: guest clock within 1 s of the platform's by the deadline, from heartbeat times."""
+    return _judge_synchronisation(trace, profile, profile.number("time.offset_must_s"))
+
+
+def is_close(trace: Trace, profile: Profile) -> Outcome:
+    """NTP-003: guest clock within 100 ms."""
+    return _judge_synchronisation(trace, profile, profile.number("time.offset_should_s"))
+
+
+def _judge_synchronisation(trace: Trace, profile: Profile, limit: float) -> Outcome:
+    if trace.platform_time(0.0) is None:
+        return inconclusive(NO_CLOCK)
+    tally, seen, end = Tally(), datagrams(trace, profile), observed(trace).end
+    away = outages(trace, end, "ntp")
+    for boot in boots(trace):
+        offsets = _offsets(trace, beats_of(boot, seen))
+        if not offsets or any(boot.begin <= hole.end and hole.begin <= boot.end for hole in away):
+            continue
+        _judge_start(tally, boot, offsets, limit, profile)
+    return tally.outcome("no start with heartbeats was observed to the deadline")
+
+
+def _judge_start(tally: Tally, boot: Boot, offsets: Sequence[_Offset], limit: float, profile: Profile) -> None:
+    """By the last heartbeat up to the deadline; one that came before it and was right already may end the wait."""
+    begin = offsets[0].datagram.at
+    deadline = begin + profile.number("time.synchronised_deadline_s")
+    last = [offset for offset in offsets if offset.datagram.at <= deadline + profile.number("host.guard_s")][-1]
+    verdict = beyond(abs(last.value_s), limit, profile.number("host.guard_offset_s"))
+    if verdict is not Verdict.PASS and boot.end < deadline:
+        return  # it had time left
+    after = last.datagram.at - begin
+    seen = f"{last.value_s:+.3f} s off {after:.0f} s after the first heartbeat of start {boot.number}"
+    finding = Finding(
+        f"a guest clock within {limit:g} s of the platform's {deadline - begin:g} s after the first heartbeat",
+        seen,
+        remedy=_STEP_REMEDY,
+        evidence=(last.datagram.event.reference,),
+        span=Span(begin, last.datagram.at),
+    )
+    tally.add(verdict, seen, finding)
+
+
+def stays_synchronised(trace: Trace, profile: Profile) -> Outcome:
+    """NTP-004: within 1 s of the platform's clock to the end of the run, over restarts and a time server outage too."""
+    if trace.platform_time(0.0) is None:
+        return inconclusive(NO_CLOCK)
+    tally, seen, limit = Tally(), datagrams(trace, profile), profile.number("time.offset_must_s")
+    judged = 0
+    for boot in boots(trace):
+        offsets = _from_first_right(_offsets(trace, beats_of(boot, seen)), limit, profile)
+        judged += bool(offsets)
+        worst = max(offsets, key=lambda offset: abs(offset.value_s), default=None)
+        if worst is None:
+            continue
+        text = f"{worst.value_s:+.3f} s off at the worst of {len(offsets)} heartbeats of start {boot.number}"
+        finding = Finding(
+            f"a guest clock that stays within {limit:g} s of the platform's",
+            text,
+            remedy="keep the NTP client running; do not set the clock from the RTC or the host after start",
+            evidence=(worst.datagram.event.reference,),
+            span=Span(worst.datagram.at, worst.datagram.at),
+        )
+        tally.add(beyond(abs(worst.value_s), limit, profile.number("host.guard_offset_s")), text, finding)
+    if judged < 2 or not outages(trace, observed(trace).end, "ntp"):
+        tally.unclear.append("the run had no restart or no outage of the time server to stay synchronised over")
+    return tally.outcome("no heartbeat with a right clock was received: see NTP-002")
+
+
+def _from_first_right(offsets: Sequence[_Offset], limit: float, profile: Profile) -> Sequence[_Offset]:
+    """From the first right one on, and from the deadline on where none was right."""
+    deadline = profile.number("time.synchronised_deadline_s")
+    for index, offset in enumerate(offsets):
+        if abs(offset.value_s) <= limit or offset.datagram.at > offsets[0].datagram.at + deadline:
+            return offsets[index:]
+    return ()
+
+
+def asks_nobody_else(trace: Trace, profile: Profile) -> Outcome:
+    """NTP-005: asks no other time source: no UDP/123 elsewhere, no DNS query for a name of the profile's list."""
+    tally, platform = Tally(), str(profile["network.platform"])
+    packets = 0
+    strays: dict[str, list[str]] = {}
+    for interface, at, packet in own_packets(trace):
+        packets += 1
+        if packet.proto == UDP and packet.dst_port == NTP_PORT and packet.destination != platform:
+            strays.setdefault(f"{packet.destination} over {interface}", []).append(f"capture:{interface}@{at:.6f}")
+    for target, evidence in strays.items():
+        seen = f"{len(evidence)} packets to UDP port {NTP_PORT} of {target}"
+        tally.findings.append(_other_source(seen, tuple(evidence[:5])))
+    names: dict[str, list[str]] = {}
+    for query in trace.of("dns-query"):
+        if _is_foreign(query["name"], profile):
+            names.setdefault(query["name"], []).append(query.reference)
+    for name, references in names.items():
+        tally.findings.append(_other_source(f"{len(references)} DNS queries for {name}", tuple(references[:5])))
+    missing = uncaptured(trace)
+    if missing:
+        tally.unclear.append(f"{missing} was not captured without loss")
+    elif not packets:
+        tally.unclear.append("no packet of the app was captured")
+    tally.right.append(f"{packets} packets of the app, none to another time server")
+    return tally.outcome("")
+
+
+def _other_source(seen: str, evidence: tuple[str, ...]) -> Finding:
+    return Finding(
+        "no time source but the platform's",
+        seen,
+        remedy="remove the distribution's default servers and pools from the NTP client's configuration",
+        evidence=evidence,
+    )
+
+
+def _is_foreign(name: str, profile: Profile) -> bool:
+    """A name of the profile's list; the platform's own is none, nor what a resolver's search list makes of it."""
+    domain = str(profile["network.domain"])
+    own = f"ntp.{domain}"
+    if name in (own, f"{own}.{domain}"):
+        return False
+    return any(fnmatchcase(name, pattern) for pattern in profile["time.foreign_names"])
+
+
+def obeys_kiss_of_death(trace: Trace, profile: Profile) -> Outcome:
+    """NTP-006: after kiss-o'-death RATE no faster than before and at most one request in 8 s (a burst excepted)."""
+    requests = _requests(trace)
+    kissed = next((index for index, event in enumerate(requests) if event["reason"] == KISS), None)
+    if kissed is None:
+        return inconclusive("no kiss-o'-death was sent to the app")
+    slowest = profile.number("time.kiss_of_death_gap_s")
+    before = [b.at - a.at for a, b in pairwise(requests[: kissed + 1]) if b.at - a.at >= slowest]
+    after = requests[kissed:]
+    if len(after) < 3:
+        return inconclusive(f"{len(after) - 1} requests followed the kiss-o'-death, two are needed")
+    gaps = [b.at - a.at for a, b in pairwise(after)]
+    tally, guard = Tally(), profile.number("host.guard_s")
+    seen = f"{min(gaps):.1f} s between two requests after the kiss-o'-death"
+    remedy = "use an NTP client that knows kiss-o'-death (RFC 5905 7.4), or back off when stratum 0 comes"
+    span = Span(after[0].at, after[-1].at)
+    finding = Finding(f"at least {slowest:g} s between requests", seen, "", remedy, (after[1].reference,), span)
+    tally.add(Verdict.PASS if min(gaps) >= slowest else beyond(-min(gaps), -slowest, guard), seen, finding)
+    if before and median(gaps) < median(before) - guard:
+        faster = f"every {median(gaps):.1f} s instead of every {median(before):.1f} s"
+        tally.findings.append(Finding("no faster requests than before", faster, "", remedy, (), span))
+    return tally.outcome("")
+
+
+def keeps_polling(trace: Trace, profile: Profile) -> Outcome:
+    """NTP-007: polls at least once in 20 minutes; not applicable to shorter runs."""
+    limit, guard = profile.number("time.poll_gap_max_s"), profile.number("host.guard_s")
+    times, tally = [event.at for event in _requests(trace)], Tally()
+    running = [boot for boot in boots(trace) if boot.length_s >= limit + guard]
+    if not running:
+        return not_applicable(f"no start of the VM ran for {limit:g} s")
+    for boot in running:
+        inside = [at for at in times if boot.begin <= at <= boot.end]
+        begin, end = max(pairwise((boot.begin, *inside, boot.end)), key=lambda gap: gap[1] - gap[0])
+        seen = f"{end - begin:.0f} s without a request in start {boot.number}"
+        finding = Finding(
+            f"an NTP request at least every {limit:g} s",
+            seen,
+            remedy="bound the client's poll interval (chronyd: maxpoll 10; ntpd: maxpoll 10)",
+            span=Span(begin, end),
+        )
+        tally.add(beyond(end - begin, limit, guard), seen, finding)
+    return tally.outcome("")
+
+
+def asks_again_after_outage(trace: Trace, profile: Profile) -> Outcome:
+    """NTP-008: asks again after an outage of the server."""
+    requests, end = _requests(trace), observed(trace).end
+    limit, tally = profile.number("time.poll_gap_max_s"), Tally()
+    for away in outages(trace, end, "ntp"):
+        again = next((event for event in requests if event.at > away.end), None)
+        if again and again.at - away.end <= limit:
+            tally.right.append(f"asked again {again.at - away.end:.1f} s after the server was back")
+        elif end - away.end > limit + profile.number("host.guard_s"):
+            tally.findings.append(
+                Finding(
+                    f"an NTP request within {limit:g} s after the server was back",
+                    f"the next after {again.at - away.end:.0f} s" if again else "none",
+                    remedy="let the client go on asking while the server is silent",
+                    span=Span(away.end, again.at if again else end),
+                )
+            )
+    return tally.outcome("no outage of the time server was observed until the app asked again")
+
+
+CHECKS: Mapping[str, Callable[[Trace, Profile], Outcome]] = {
+    "NTP-001": asks_for_the_time,
+    "NTP-002": is_synchronised,
+    "NTP-003": is_close,
+    "NTP-004": stays_synchronised,
+    "NTP-005": asks_nobody_else,
+    "NTP-006": obeys_kiss_of_death,
+    "NTP-007": keeps_polling,
+    "NTP-008": asks_again_after_outage,
+}

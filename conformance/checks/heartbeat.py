@@ -1,0 +1,233 @@
+"""Checks HBT-001 to HBT-011: the heartbeat (contract 3), judged from its datagrams by the kernel's stamps."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
+
+from conformance.checks.hang import hangs
+from conformance.checks.rhythm import NO_BEATS, has_no_gap, is_regular, keeps_the_rate, outlives_services
+from conformance.checks.tally import Tally, beyond
+from conformance.checks.timeline import (
+    IN_FLIGHT_S,
+    Boot,
+    Datagram,
+    beats_of,
+    boots,
+    datagrams,
+    guest_reboots,
+    observed,
+)
+from conformance.checks.wire import own_packets, uncaptured
+from conformance.heartbeat import Beat, Malformed, decode
+from conformance.packet import UDP
+from conformance.profile import Profile
+from conformance.trace import Trace
+from conformance.verdict import Finding, Outcome, Span, inconclusive
+
+
+def comes_up(trace: Trace, profile: Profile) -> Outcome:
+    """HBT-001: first heartbeat (any state) within the boot deadline of the VM's resume or reset."""
+    tally, seen = Tally(), datagrams(trace, profile)
+    for boot in boots(trace):
+        if boot.begin >= observed(trace).begin:
+            judge_first_beat(tally, boot, seen, profile)
+    return tally.outcome("no start was observed for as long as the boot deadline")
+
+
+def judge_first_beat(tally: Tally, boot: Boot, seen: Sequence[Datagram], profile: Profile) -> None:
+    """Add one boot to the tally: a boot that was cut short before the deadline tells nothing."""
+    deadline, guard = profile.number("heartbeat.boot_deadline_s"), profile.number("host.guard_s")
+    first = next(iter(beats_of(boot, seen)), None)
+    where = f"start {boot.number} of the VM"
+    expected = f"a heartbeat within {deadline:g} s"
+    if first:
+        latency = first.at - boot.begin
+        late = Finding(
+            expected,
+            f"the first after {latency:.1f} s",
+            where,
+            "send the first heartbeat as soon as the app runs, before its services are ready",
+            (first.event.reference,),
+            Span(boot.begin, first.at),
+        )
+        tally.add(beyond(latency, deadline, guard), f"first heartbeat {latency:.1f} s after {where}", late)
+    elif not boot.suspended and _waited_out(boot, deadline, guard):
+        remedy = "look at console.log: did the system boot, was the service network up, did the app start?"
+        tally.findings.append(Finding(expected, "none", where, remedy, span=Span(boot.begin, boot.end)))
+
+
+def _waited_out(boot: Boot, deadline: float, guard: float) -> bool:
+    """Supervision itself ends a boot at the deadline; else the guard has to be over too."""
+    return boot.length_s >= deadline + guard or (boot.followed_by == "supervision" and boot.length_s >= deadline)
+
+
+def is_well_formed(trace: Trace, profile: Profile) -> Outcome:
+    """HBT-002: every datagram well formed, right app id."""
+    seen = datagrams(trace, profile)
+    if not seen:
+        return inconclusive(NO_BEATS)
+    faults: dict[str, list[Datagram]] = {}
+    for datagram in seen:
+        if isinstance(datagram.content, Malformed):
+            faults.setdefault(datagram.content.expected, []).append(datagram)
+    tally = Tally(right=[f"{len(seen)} datagrams"])
+    for expected, bad in faults.items():
+        first = bad[0].content
+        assert isinstance(first, Malformed)
+        tally.findings.append(
+            Finding(
+                expected,
+                f"{first.seen}, in {len(bad)} of {len(seen)} datagrams",
+                f"heartbeat from {bad[0].event['address']}:{bad[0].event['port']}",
+                "compare the datagram with contract 3; examples/clients/heartbeat.py builds one",
+                tuple(datagram.event.reference for datagram in bad[:5]),
+            )
+        )
+    return tally.outcome(NO_BEATS)
+
+
+def counts_by_one(trace: Trace, profile: Profile) -> Outcome:
+    """HBT-003: seq rises by exactly one between VM starts and guest reboots seen on the console."""
+    seen, reboots = datagrams(trace, profile), guest_reboots(trace)
+    tally = Tally()
+    for boot in boots(trace):
+        inside = [d for d in seen if boot.begin + IN_FLIGHT_S < d.at <= boot.end]
+        good = [(index, d) for index, d in enumerate(inside) if d.beat]
+        for (before_index, before), (index, after) in pairwise(good):
+            if not any(before.at < reboot <= after.at for reboot in reboots):
+                _judge_step(tally, before, after, unread=index - before_index - 1)
+    return tally.outcome("no two heartbeats of one start were received")
+
+
+def _judge_step(tally: Tally, before: Datagram, after: Datagram, unread: int) -> None:
+    """unread: malformed datagrams between the two, which HBT-002 owns, may have had the numbers that are missing."""
+    assert before.beat and after.beat
+    step = after.beat.seq - before.beat.seq
+    if 1 <= step <= 1 + unread:
+        tally.right[:] = [f"seq rises by one up to {after.beat.seq}"]
+        return
+    tally.findings.append(
+        Finding(
+            f"seq {before.beat.seq + 1} after {before.beat.seq}",
+            f"{after.beat.seq}",
+            f"{after.at - before.at:.2f} s later",
+            "count every datagram once; an app that restarts inside its guest has to go on counting (keep seq on disk)",
+            (before.event.reference, after.event.reference),
+            Span(before.at, after.at),
+        )
+    )
+
+
+def returns_after_failure(trace: Trace, profile: Profile) -> Outcome:
+    """HBT-009: after a failure (suspended VM) the platform's reset brings the heartbeat back within the deadline."""
+    tally, seen = Tally(), datagrams(trace, profile)
+    states = sorted(trace.of("vm-state"), key=lambda event: event.at)
+    suspended = [event.at for event in states if event["state"] == "suspended"]
+    for boot in boots(trace):
+        if boot.reason == "supervision" and any(at < boot.begin for at in suspended):
+            judge_first_beat(tally, boot, seen, profile)
+    return tally.outcome("no suspended VM was reset by supervision and observed for as long as the boot deadline")
+
+
+def keeps_to_itself(trace: Trace, profile: Profile) -> Outcome:
+    """HBT-010: no 10 s hold more than 20 datagrams; no heartbeat, nothing to its port, goes elsewhere."""
+    tally, seen = Tally(), datagrams(trace, profile)
+    _judge_floods(tally, [d.at for d in seen], profile)
+    _judge_strays(tally, trace, profile)
+    missing = uncaptured(trace)
+    if missing:
+        tally.unclear.append(f"{missing} was not captured without loss")
+    if not seen:
+        tally.unclear.append(NO_BEATS)
+    tally.right.append(f"{len(seen)} heartbeats, all to the platform")
+    return tally.outcome(NO_BEATS)
+
+
+def _judge_floods(tally: Tally, arrivals: Sequence[float], profile: Profile) -> None:
+    window = 10.0
+    allowed = profile.number("heartbeat.rate_factor_max") * window / profile.number("heartbeat.interval_s")
+    worst, first, start = 0, 0, 0
+    for last, at in enumerate(arrivals):
+        while at - arrivals[first] >= window:
+            first += 1
+        if last - first + 1 > worst:
+            worst, start = last - first + 1, first
+    if worst > allowed:
+        span = Span(arrivals[start], arrivals[start + worst - 1])
+        tally.findings.append(
+            Finding(
+                f"at most {allowed:g} datagrams in {window:g} s",
+                f"{worst}",
+                remedy="send one heartbeat an interval, and one extra at most at a change of state",
+                span=span,
+            )
+        )
+
+
+def _judge_strays(tally: Tally, trace: Trace, profile: Profile) -> None:
+    platform, port = str(profile["network.platform"]), int(profile["heartbeat.port"])
+    found: dict[str, list[str]] = {}
+    for interface, at, packet in own_packets(trace):
+        if packet.destination == platform:
+            continue
+        is_beat = packet.proto == UDP and isinstance(decode(packet.payload), Beat)
+        if packet.dst_port == port or is_beat:
+            target = f"{packet.destination}:{packet.dst_port} over {interface}"
+            found.setdefault(target, []).append(f"capture:{interface}@{at:.6f}")
+    for target, evidence in found.items():
+        tally.findings.append(
+            Finding(
+                f"heartbeats to {platform}:{port} only",
+                f"{len(evidence)} packets to {target}",
+                remedy="send to the host and port of the OVF environment (racs.heartbeat.host and .port) alone",
+                evidence=tuple(evidence[:5]),
+            )
+        )
+
+
+def time_never_runs_back(trace: Trace, profile: Profile) -> Outcome:
+    """HBT-011: from the first beat within 1 s of the platform's clock the guest's time never runs backwards."""
+    tolerance, tally = profile.number("heartbeat.clock_backwards_tolerance_s"), Tally()
+    for boot in boots(trace):
+        good = list(_from_first_right(trace, beats_of(boot, datagrams(trace, profile)), profile))
+        for before, after in pairwise(good):
+            assert before.beat and after.beat
+            back = before.beat.time - after.beat.time
+            if back > tolerance:
+                tally.findings.append(
+                    Finding(
+                        "time that never runs backwards",
+                        f"{before.beat.time:.3f}, then {after.beat.time:.3f}: {back:.3f} s back",
+                        f"heartbeats {before.beat.seq} and {after.beat.seq}",
+                        "let the NTP client slew the clock once it is right; step only at start",
+                        (before.event.reference, after.event.reference),
+                        Span(before.at, after.at),
+                    )
+                )
+        if len(good) > 1:
+            tally.right.append(f"{len(good)} heartbeats of start {boot.number} in the order of their time")
+    return tally.outcome("no two heartbeats with a right clock were received")
+
+
+def _from_first_right(trace: Trace, good: Iterable[Datagram], profile: Profile) -> Iterable[Datagram]:
+    right = False
+    for datagram in good:
+        now = trace.platform_time(datagram.at)
+        if now is not None and datagram.beat and abs(datagram.beat.time - now) <= profile.number("time.offset_must_s"):
+            right = True
+        if right:
+            yield datagram
+
+
+CHECKS: Mapping[str, Callable[[Trace, Profile], Outcome]] = {
+    "HBT-001": comes_up,
+    "HBT-002": is_well_formed,
+    "HBT-003": counts_by_one,
+    "HBT-004": keeps_the_rate,
+    "HBT-005": has_no_gap,
+    "HBT-006": is_regular,
+    "HBT-007": outlives_services,
+    "HBT-008": hangs,
+    "HBT-009": returns_after_failure,
+    "HBT-010": keeps_to_itself,
+    "HBT-011": time_never_runs_back,
+}
