@@ -19,8 +19,10 @@ def build_foreign(output: Path, cache: Path, progress: Callable[[str], None]) ->
             if deb.name.startswith(("busybox-static_", "linux-image-6")):
                 debs.unpack(deb, work / "debian")
         program = work / "foreign"
-        flags = "-static -O2 -Wall -Wextra -Werror".split()
-        run_tool(["gcc", *flags, "-o", program, HERE / "foreign.c"], what="compile the foreign guest")
+        run_tool(
+            ["gcc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, HERE / "foreign.c"],
+            what="compile the foreign guest",
+        )
         script = (HERE / "init.sh").read_text()
         files = {"bin/foreign": program, "bin/lease": HERE / "lease.sh"}
         busybox = work / "debian/bin/busybox"
