@@ -187,8 +187,9 @@ def _judge_strays(tally: Tally, trace: Trace, profile: Profile) -> None:
 def time_never_runs_back(trace: Trace, profile: Profile) -> Outcome:
     """HBT-011: from the first beat within 1 s of the platform's clock the guest's time never runs backwards."""
     tolerance, tally = profile.number("heartbeat.clock_backwards_tolerance_s"), Tally()
+    seen = datagrams(trace, profile)
     for boot in boots(trace):
-        good = list(_from_first_right(trace, beats_of(boot, datagrams(trace, profile)), profile))
+        good = list(_from_first_right(trace, beats_of(boot, seen), profile))
         for before, after in pairwise(good):
             assert before.beat and after.beat
             back = before.beat.time - after.beat.time
