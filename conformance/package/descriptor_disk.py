@@ -3,10 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from lxml import etree
 
+from conformance.package.descriptor import Disk, Reference
 from conformance.package.descriptor_envelope import OVF, Envelope
 from conformance.package.descriptor_hardware import unit_bytes
 from conformance.package.document import Collector
@@ -14,28 +14,6 @@ from conformance.profile import Profile
 
 _GIB = 2**30
 _DRIVE = "ovf:/disk/"
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A File of References. size is in bytes, None where it is not given; compression and chunk_size "" likewise."""
-
-    id: str
-    href: str
-    size: int | None = None
-    compression: str = ""
-    chunk_size: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Disk:
-    """A Disk of a DiskSection. file_ref is "" for a blank disk; capacity_bytes None where capacity is no number."""
-
-    id: str
-    file_ref: str
-    capacity_bytes: int | None
-    format: str
-    parent_ref: str = ""
 
 
 def read_references(envelope: Envelope, faults: Collector) -> tuple[Reference, ...]:
@@ -82,7 +60,7 @@ def read_disks(
         where = elements[1] if elements else envelope.root
         remedy = "list the boot disk, and no other, in one DiskSection"
         faults.add("PKG-010", where, "exactly one Disk", f"{len(disks)} of them", remedy)
-    files = {reference.id: reference for reference in references}
+    files = {reference.id: reference for reference in reversed(references)}  # the first of an id counts
     for element, disk in zip(elements, disks, strict=True):
         _judge_disk(element, disk, files.get(disk.file_ref), profile, faults)
     image = files[disks[0].file_ref].href if disks and disks[0].file_ref in files else ""
@@ -103,7 +81,7 @@ def _read_disk(element: etree._Element, faults: Collector) -> Disk:
     name = element.get(f"{OVF}capacityAllocationUnits", "byte")
     unit = unit_bytes(name)
     capacity = int(text) * unit if unit is not None and re.fullmatch(r"\d{1,20}", text, re.ASCII) else None
-    if capacity is None:
+    if capacity is None and f"{OVF}capacity" in element.attrib:
         remedy = "give the virtual size as a plain number of bytes; `qemu-img info` shows it"
         seen = f'capacity="{text[:40]}" capacityAllocationUnits="{name[:40]}"'
         faults.add("PKG-010", element, "a capacity that is a number, in a unit of bytes", seen, remedy)
@@ -127,6 +105,8 @@ def _judge_disk(
             f'"{disk.format}"' if disk.format else "no ovf:format",
             f'write ovf:format="{profile["package.qcow2_uris"][0]}", and deliver qcow2',
         )
+    if file is None and element.getroottree().getroot().find(f"{OVF}References") is None:
+        return  # DSC-001
     if file is None:
         seen = f'"{disk.file_ref}"' if disk.file_ref else "no ovf:fileRef"
         fault("ovf:fileRef with the id of a File", seen, "refer to the image's File in References")

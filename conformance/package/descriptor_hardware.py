@@ -19,6 +19,7 @@ _NAMES = {
 }  # fmt: skip
 KINDS = frozenset(_NAMES)
 _MIB = 2**20
+_UNIT_MAX = 2**80  # DSP0004's largest binary prefix is yobi
 _PREFIXES = {"": 1, "kilo": 10**3, "mega": 10**6, "giga": 10**9, "tera": 10**12} | {
     "kibi": 2**10, "mebi": 2**20, "gibi": 2**30, "tebi": 2**40,
 }  # fmt: skip
@@ -37,7 +38,10 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class _Item:
+    """malformed: one of its numbers is none, which the schema has reported; what hangs on it is not judged."""
+
     element: etree._Element
+    malformed: bool
     kind: int | None
     quantity: int | None
     unit: str
@@ -51,8 +55,8 @@ def unit_bytes(unit: str) -> int | None:
     match = _UNIT.fullmatch(unit.strip())
     if match is None or match[1] not in _PREFIXES:
         return None
-    factor: int = int(match[2] or 1) ** int(match[3] or 1)
-    return _PREFIXES[match[1]] * factor
+    found: int = _PREFIXES[match[1]] * int(match[2] or 1) ** int(match[3] or 1)
+    return found if 0 < found <= _UNIT_MAX else None
 
 
 def read_hardware(envelope: Envelope, profile: Profile, faults: Collector) -> Hardware:
@@ -80,10 +84,11 @@ def _read_item(element: etree._Element, setting: str) -> _Item:
 
     def number(name: str) -> int | None:
         text = first(name)
-        return int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else None
+        return int(text) if re.fullmatch(r"\d{1,20}", text, re.ASCII) else None
 
+    malformed = any(first(name) and number(name) is None for name in ("ResourceType", "VirtualQuantity"))
     return _Item(
-        element, number("ResourceType"), number("VirtualQuantity"),
+        element, malformed, number("ResourceType"), number("VirtualQuantity"),
         first("AllocationUnits", "VirtualQuantityUnits"), first("InstanceID"), texts("Connection"),
         texts("HostResource"),
     )  # fmt: skip
@@ -96,7 +101,7 @@ def _judge_set(items: list[_Item], faults: Collector) -> None:
             remedy = "number the items: Parent and tools find an item by its InstanceID"
             faults.add("DSC-001", item.element, "a unique InstanceID", f"{item.instance!r} again", remedy)
         seen.add(item.instance)
-        if item.kind not in KINDS:
+        if item.kind not in KINDS and not item.malformed:
             remedy = 'delete the item, or mark it ovf:required="false" if the app runs without it'
             expected = "a ResourceType of " + ", ".join(f"{kind} ({name})" for kind, name in _NAMES.items())
             faults.add("DSC-012", item.element, expected, "none" if item.kind is None else str(item.kind), remedy)
@@ -117,6 +122,8 @@ def _judge_transport(section: etree._Element, faults: Collector) -> None:
 def _count_cpus(section: etree._Element, items: list[_Item], profile: Profile, faults: Collector) -> int:
     allowed = profile["resources.cpus"]
     cpus = sum(item.quantity or 0 for item in items)
+    if any(item.malformed for item in items):
+        return 0
     if cpus != allowed or any(item.quantity is None for item in items):
         seen = f"{cpus} in {len(items)} CPU items" if items else "no item of ResourceType 3"
         remedy = f"ask for it with one Item of ResourceType 3 and VirtualQuantity {allowed}"
@@ -128,6 +135,8 @@ def _sum_memory(section: etree._Element, items: list[_Item], profile: Profile, f
     allowed = profile["resources.memory_mib"]
     remedy = f"ask with one Item of ResourceType 4, AllocationUnits byte * 2^20, VirtualQuantity {allowed} or less"
     total = 0
+    if any(item.malformed for item in items):
+        return 0
     for item in items:
         unit = unit_bytes(item.unit)
         if unit is None or item.quantity is None:

@@ -163,7 +163,11 @@ def validate(root: etree._Element, schema: str, name: str) -> tuple[Finding, ...
 
 
 def _resolve(root: etree._Element, path: str | None) -> str:
-    hits = root.xpath(path, namespaces={p: n for p, n in root.nsmap.items() if p}) if path else []
+    """libxml2's path in our own spelling; as it stands where it uses prefixes that the root does not declare."""
+    try:
+        hits = root.xpath(path or "/*", namespaces={prefix: uri for prefix, uri in root.nsmap.items() if prefix})
+    except etree.XPathError:
+        hits = []
     return locate(hits[0]) if isinstance(hits, list) and hits and isinstance(hits[0], etree._Element) else path or "/"
 
 
