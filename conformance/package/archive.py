@@ -15,6 +15,7 @@ from conformance.profile import Profile
 from conformance.verdict import Finding
 
 _BUFFER = 1 << 20
+_RECORDS_A_MEMBER = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,8 @@ class _Walk:
             ".cert": int(profile["package.certificate_bytes_max"]),
             ACL_PATH: int(profile["package.xml_bytes_max"]),
         }
-        self._magic_told = False
+        self._records = 0
+        self._told: set[str] = set()
         self._named_elsewhere = False
 
     def run(self) -> None:
@@ -129,10 +131,12 @@ class _Walk:
                 raise unreadable("a USTAR archive that ends with two zero blocks", seen, f"the header at byte {at}")
             if not any(block):
                 return self._end(at)
-            if len(self.members) == self._members_max:
-                limit = f"at most {self._members_max} members"
-                raise SubjectError(limit, "another one", f"the header at byte {at}", PACK, "PKG-015")
-            self._member(parse(block, at), at)
+            header = parse(block, at)
+            self._count(header, at)
+            if header.is_record:
+                self._record(header, at)
+            else:
+                self._member(header, at)
 
     def note(self, requirement: str, expected: str, seen: str, where: str, remedy: str = PACK) -> None:
         finding = Finding(expected, seen, where, remedy, (f"package:@{where.rpartition(' ')[2]}",))
@@ -154,6 +158,31 @@ class _Walk:
         if not self.members:
             raise unreadable("an archive with members", "none, only zeros", f"the header at byte {at}")
 
+    def _count(self, header: Header, at: int) -> None:
+        """Stop at one member too many, and at more records than any writer makes for so many members."""
+        self._records += header.is_record
+        if header.is_record and self._records > _RECORDS_A_MEMBER * self._members_max:
+            seen = f"{self._records} pax or GNU records"
+        elif not header.is_record and len(self.members) == self._members_max:
+            seen = "another one"
+        else:
+            return
+        where = f"the header at byte {at}"
+        raise SubjectError(f"at most {self._members_max} members", seen, where, PACK, "PKG-015")
+
+    def _record(self, header: Header, at: int) -> None:
+        where = f"{header.name!a}, header at byte {at}"
+        for defect in header.defects:
+            self._note_once(defect.expected, defect.seen, where)
+        self._named_elsewhere = header.names_the_next
+        self._digest(header, at, None)
+
+    def _note_once(self, expected: str, seen: str, where: str) -> None:
+        """Note what one tar does to all headers alike."""
+        if seen not in self._told:
+            self._told.add(seen)
+            self.note("PKG-001", expected, seen, where)
+
     def _member(self, header: Header, at: int) -> None:
         where = f"{header.name!a}, header at byte {at}"
         proper = self._judge(header, where)
@@ -170,16 +199,15 @@ class _Walk:
         """Note the header's defects; whether the member is what its name says."""
         for defect in header.defects:
             self.note("PKG-001", defect.expected, defect.seen, where)
-        if header.foreign_magic and not self._magic_told:
-            self._magic_told = True  # one tar wrote all headers: once is enough
+        if header.foreign_magic:
             kind = "GNU tar's" if header.foreign_magic == b"ustar  \0" else "another"
             seen = f"{kind} magic {header.foreign_magic.decode('latin-1')!a}"
-            self.note("PKG-001", "the USTAR magic 'ustar', NUL, '00'", seen, where)
+            self._note_once("the USTAR magic 'ustar', NUL, '00'", seen, where)
         double = any(member.name == header.name for member in self.members)
         if double and header.regular_file:
             self.note("PKG-001", "every name once", f"{header.name} again", where)
         proper = header.regular_name and header.regular_file and not double and not self._named_elsewhere
-        self._named_elsewhere = header.names_the_next
+        self._named_elsewhere = False
         return proper
 
     def _digest(self, header: Header, at: int, content: bytearray | None) -> str:

@@ -179,6 +179,10 @@ class _Reader:
                 # Each of these raises where its part is unreadable, so that nobody need ask again.
                 _ = certificate.subject, certificate.issuer, certificate.not_valid_before_utc
                 bits = getattr(public_key(certificate), "key_size", 0)
+            if der[
+                -len(certificate.signature) - 1
+            ]:  # X.690 8.6: the library passes over it, and no signature covers it
+                raise ValueError("unused bits in the signature")
         except (ValueError, x509.InvalidVersion) as error:
             self._fault("an X.509 certificate (RFC 5280)", f"in the block from line {line} on: {error}")
             return

@@ -17,6 +17,8 @@ _CHECKSUM = re.compile(rb"([0-7]{6})(?:\x00 | \x00)|([0-7]{7})\x00")
 _SIZE = re.compile(rb"([0-7]{11})[\x00 ]")
 _NUMBERS = re.compile(rb"[0-7 \x00]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_MAGIC = b"ustar\x0000"  # with its version
+_RECORDS = (b"x", b"g", b"L", b"K")
 _TYPES = {
     b"1": "a hard link",
     b"2": "a symbolic link",
@@ -47,8 +49,7 @@ class Defect:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header's content. name_is_elsewhere is True for records that name the next member; regular_name and
-    regular_file say whether this can be a member of a package at all."""
+    """A header's content; foreign_magic is b"" for USTAR's. regular_name says whether the profile allows the name."""
 
     name: str
     type: bytes
@@ -62,8 +63,13 @@ class Header:
         return self.type in (b"0", b"\0")
 
     @property
+    def is_record(self) -> bool:
+        """Whether this is no member but says something about those that follow."""
+        return self.type in _RECORDS
+
+    @property
     def names_the_next(self) -> bool:
-        return self.type in (b"L", b"K")
+        return self.type == b"L"
 
 
 def unreadable(expected: str, seen: str, where: str) -> SubjectError:
@@ -90,8 +96,10 @@ def parse(block: bytes, at: int) -> Header:
     if kind in _TYPES and kind in b"123456" and int(size[1], 8):
         # Some readers skip the declared bytes and some take them for the next header: what follows is ambiguous.
         raise unreadable("no data behind what is no file", f"{_TYPES[kind]} of {int(size[1], 8)} bytes", where)
-    magic = block[257:265] if block[257:265] != b"ustar\00000" else b""
+    magic = block[257:265] if block[257:265] != _MAGIC else b""
     name, regular_name, defects = _name(block, bool(magic))
+    if kind in _RECORDS:
+        defects = []  # what writers call a record is nobody's fault
     if kind not in (b"0", b"\0"):
         defects.append(Defect("regular files only", _TYPES.get(kind, f"type {kind.decode('latin-1')!a}")))
     if not all(_NUMBERS.fullmatch(block[slice(*span)]) for span in ((100, 124), (136, 148), (329, 345))):

@@ -86,6 +86,7 @@ DEFECTS: list[tuple[str, Kit, str]] = [
     ("device", Kit(edit_entries=added(Entry("null", b"", b"3"))), "PKG-001"),
     ("FIFO", Kit(edit_entries=added(Entry("pipe", b"", b"6"))), "PKG-001"),
     ("unknown type", Kit(edit_entries=entry("disk.qcow2", type=b"Z")), "PKG-001"),
+    ("records only", Kit(edit_entries=lambda all_: [Entry("g", b"9 a=b\n", b"g")]), "PKG-001"),
     ("pax record", Kit(edit_entries=added(Entry("PaxHeader", b"20 mtime=1.5\n", b"x"), at=0)), "PKG-001"),
     ("global pax record", Kit(edit_entries=added(Entry("g", b"9 a=b\n", b"g"), at=0)), "PKG-001"),
     ("GNU long name", Kit(edit_entries=added(Entry("././@LongLink", b"disk.qcow2\0", b"L"), at=3)), "PKG-001"),
@@ -281,6 +282,11 @@ DEFECTS: list[tuple[str, Kit, str]] = [
 ]  # fmt: skip
 # What the contract lets fail twice: a file of the ACL's base name elsewhere is a stranger, or an odd name, besides.
 TWICE: list[tuple[str, Kit, set[str]]] = [
+    (
+        "thousands of records",
+        Kit(edit_entries=added(*[Entry("PaxHeader", b"9 a=b\n", b"x")] * 3000, at=4)),
+        {"PKG-001", "PKG-015"},
+    ),
     ("ACL at the root", Kit(acl_name="acl.xml"), {"PKG-003", "PKG-012"}),
     ("ACL in another folder", Kit(acl_name="conf/acl.xml"), {"PKG-001", "PKG-012"}),
 ]
