@@ -5,12 +5,13 @@ from ipaddress import IPv4Address
 
 from conformance.checks.tally import Tally, beyond
 from conformance.checks.timeline import Boot, beats_of, boots, datagrams, hang_instant
+from conformance.errors import SubjectError
 from conformance.packet import ARP, TCP, UDP, MalformedPacket, ethernet, parse
 from conformance.profile import Profile
 from conformance.rules.expression import evaluate
 from conformance.rules.language import read_rules
 from conformance.trace import Event, Trace
-from conformance.verdict import Finding, Outcome, Span, Verdict, not_applicable
+from conformance.verdict import Finding, Outcome, Span, Verdict, inconclusive, not_applicable
 
 _NO_DRILL = "no start with the hang drill was observed"
 _REQUEST, _REPLY = 1, 2  # RFC 826
@@ -20,6 +21,10 @@ def hangs(trace: Trace, profile: Profile) -> Outcome:
     """HBT-008: after the hang no heartbeat later than three intervals, while the OS lives and the work does not."""
     if "hang" not in trace.application.drills:
         return not_applicable("the app supports no hang drill")
+    try:
+        read_rules(trace.application.rules)
+    except SubjectError as error:
+        return inconclusive(f"an offload rule does not parse, see DSC-005: {error}")
     tally = Tally()
     for boot in boots(trace):
         if boot.drill:
@@ -144,7 +149,9 @@ def _bypassed(flow: Event, trace: Trace) -> bool:
 
 
 def _selected(flow: Event, trace: Trace) -> bool:
-    """Whether an uplink rule selects the first packet that the UE sends."""
+    """Whether an uplink rule selects the first packet that the UE sends; racs-1 apps are IPv4 (contract 1)."""
+    if ":" in flow["client_address"] or flow["origin"] != "ue":
+        return False
     proto = TCP if flow["protocol"] == "tcp" else UDP
     addresses = IPv4Address(flow["client_address"]).packed + IPv4Address(flow["server_address"]).packed
     header = struct.pack("!BBHHHBBH", 0x45, 0, 40, 0, 0, 64, proto, 0) + addresses

@@ -28,6 +28,7 @@ from run_traces import (
     vm,
 )
 
+from conformance.application import Rule
 from conformance.checks.heartbeat import CHECKS
 from conformance.heartbeat import Beat, Malformed, decode
 from conformance.profile import load
@@ -324,7 +325,7 @@ def test_outages(trace: Trace, expected: Verdict) -> None:
 
 def flow(at: float, answered: bool, **fields: object) -> Row:
     usual = {
-        "name": "echo", "pattern": "udp-echo", "protocol": "udp", "client_address": "10.45.0.1", "client_port": 40000,
+        "name": "echo", "pattern": "udp-echo", "origin": "ue", "protocol": "udp", "client_address": "10.45.0.1", "client_port": 40000,
         "server_address": ADDRESSES["user-plane"], "server_port": 7, "begin": at, "end": at + 2.0,
         "completed": answered, "received": 4 if answered else 0,
     }  # fmt: skip
@@ -370,6 +371,7 @@ HANGS = [
         UNCLEAR,  # answered round the app
     ),
     (run(HANG, beats(20, 31, app="lens"), [flow(35.0, True)], at_end(60), captures=ALIVE, app=LENS), UNCLEAR),
+    (run(HANG, beats(20, 31, app="lens"), SILENT, app=replace(LENS, rules=(Rule("x", "uplink", "?"),))), UNCLEAR),
 ]
 
 
@@ -417,6 +419,7 @@ DISCIPLINE = [
     (run(started(), STEADY, captures=captured(*own(udp(30, "10.199.0.255", 7400)))), FAIL),
     (run(started(), STEADY, captures=captured(*own(udp(30, "203.0.113.9", 9999, GOOD)))), FAIL),
     (run(started(), STEADY, captures=captured(*own(), user_plane=[udp(30, "203.0.113.9", 7400)])), FAIL),
+    (run(started(), STEADY, captures=captured(*own(udp(30, PLATFORM, 7401, GOOD)))), FAIL),
     (run(started(), STEADY, captures=captured(*own(udp(30, "203.0.113.9", 9999, b"{}")))), PASS),
     # what came in from a user and passes through is not the app's own
     (
@@ -461,6 +464,10 @@ def clock(*offs: float) -> list[Row]:
         (run(started(), clock(900.0, -900.0, 0.0, 0.0)), PASS),  # before it was right
         (run(started(), clock(0.0, 0.0, -1.005)), PASS),  # within the tolerance
         (run(started(), clock(0.0, 0.0, -1.2)), FAIL),
+        (run(started(), clock(0.0, 0.0, -0.4, -0.4, -0.4, -0.4)), FAIL),  # set back by less than the interval
+        (run(started(), clock(0.0, 0.0, -0.4, 0.0, 0.0, 0.0)), PASS),  # a heartbeat that was sent late
+        (run(started(), clock(*(-0.08 * n for n in range(10)))), PASS),  # slewed as fast as chronyd can
+        (run(started(), clock(*(-0.2 * n for n in range(10)))), FAIL),
         (run(started(), clock(0.0, 0.0), vm(50, "reset", 2), [beat(60, 0, off=-3000), beat(61, 1), beat(62, 2)]), PASS),
         (run(started(), clock(900.0, 900.0)), UNCLEAR),
     ],
