@@ -192,13 +192,12 @@ def time_never_runs_back(trace: Trace, profile: Profile) -> Outcome:
     seen = datagrams(trace, profile)
     for boot in boots(trace):
         good = list(_from_first_right(trace, beats_of(boot, seen), profile))
-        for index, before in enumerate(good):
-            following = good[index + 1 : index + 4]
-            back = min((_set_back(before, after) for after in following), default=0.0)
-            if following and (
-                _ran_back(before, following[0]) > tolerance or (len(following) == 3 and back > tolerance)
-            ):
-                tally.findings.append(_runs_back(before, following[0]))
+        for index, (before, after) in enumerate(pairwise(good)):
+            back = _ran_back(before, after)
+            if len(good) > index + 3:
+                back = max(back, min(_set_back(before, later) for later in good[index + 1 : index + 4]))
+            if back > tolerance:
+                tally.findings.append(_runs_back(before, after))
         if len(good) > 1:
             tally.right.append(f"{len(good)} heartbeats of start {boot.number} in the order of their time")
     return tally.outcome("no two heartbeats with a right clock were received")

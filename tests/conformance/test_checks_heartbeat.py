@@ -325,7 +325,8 @@ def test_outages(trace: Trace, expected: Verdict) -> None:
 
 def flow(at: float, answered: bool, **fields: object) -> Row:
     usual = {
-        "name": "echo", "pattern": "udp-echo", "origin": "ue", "protocol": "udp", "client_address": "10.45.0.1", "client_port": 40000,
+        "name": "echo", "pattern": "udp-echo", "origin": "ue", "protocol": "udp",
+        "client_address": "10.45.0.1", "client_port": 40000,
         "server_address": ADDRESSES["user-plane"], "server_port": 7, "begin": at, "end": at + 2.0,
         "completed": answered, "received": 4 if answered else 0,
     }  # fmt: skip
