@@ -39,7 +39,8 @@ def references_doubt(package: Package) -> str:
     """Why the descriptor's References are not known; "" when they are."""
     if package.descriptor is None:
         return absence(package, ".ovf")
-    return "" if package.descriptor.usable else "the descriptor could not be read (DSC-001)"
+    owners = ", ".join(sorted({fault.requirement for fault in package.descriptor.faults}))
+    return "" if package.descriptor.usable else f"the descriptor could not be read ({owners})"
 
 
 def absence(package: Package, suffix: str) -> str:
@@ -84,7 +85,7 @@ def check_set(package: Package, profile: Profile, trust: Trust) -> Outcome:
     if package.archive.stopped_by:
         return not_judged(members_doubt(package))
     doubt = members_doubt(package)
-    findings = [_of_member(one.expected, one.seen, one.member) for one in strangers(package)]
+    findings = [_of_member(one.expected, one.seen, one.member, one.remedy) for one in strangers(package)]
     if not doubt:
         missing = [suffix for suffix in PARTS if not package.archive.ending(suffix)]
         findings += [Finding(f"one {suffix}", "none", "the archive", PACK) for suffix in missing]
@@ -100,6 +101,7 @@ class Stranger:
     expected: str
     seen: str
     member: Member
+    remedy: str
 
 
 def strangers(package: Package) -> Iterator[Stranger]:
@@ -107,7 +109,7 @@ def strangers(package: Package) -> Iterator[Stranger]:
     for suffix in PARTS:
         found = package.archive.ending(suffix)
         for member in found[1:]:
-            yield Stranger(f"one {suffix}", ", ".join(one.name for one in found), member)
+            yield Stranger(f"one {suffix}", ", ".join(one.name for one in found), member, _leave_out(member))
     if package.descriptor is None or not package.descriptor.usable:
         return
     references = package.descriptor.references
@@ -119,9 +121,15 @@ def strangers(package: Package) -> Iterator[Stranger]:
             continue
         if member.name not in referenced:
             seen = f"{member.name}, to which no File of References points"
-            yield Stranger("only files that the descriptor references", seen, member)
+            entry = f'add <File ovf:id="acl" ovf:href="{ACL_PATH}"/> to References, and sign again'
+            remedy = entry if member.name == ACL_PATH else _leave_out(member)
+            yield Stranger("only files that the descriptor references", seen, member, remedy)
         elif images and member.name not in images and member.name != ACL_PATH:
-            yield Stranger(f"the disk image and {ACL_PATH}, nothing else", member.name, member)
+            yield Stranger(f"the disk image and {ACL_PATH}, nothing else", member.name, member, _leave_out(member))
+
+
+def _leave_out(member: Member) -> str:
+    return f"leave {member.name} out of References and manifest, and {PACK}"
 
 
 def _not_there(package: Package) -> Iterator[Finding]:
@@ -133,7 +141,8 @@ def _not_there(package: Package) -> Iterator[Finding]:
     for reference in package.descriptor.references:
         if reference.href not in names and reference.id not in disks:
             where = f"the descriptor's References, File {reference.id!a}"
-            yield Finding("every referenced file in the archive", f"no {reference.href[:80]!a}", where, PACK)
+            remedy = f"put the file into the archive or delete the File from References, and {PACK}"
+            yield Finding("every referenced file in the archive", f"no {reference.href[:80]!a}", where, remedy)
 
 
 def check_manifest(package: Package, profile: Profile, trust: Trust) -> Outcome:

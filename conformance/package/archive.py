@@ -16,6 +16,7 @@ from conformance.verdict import Finding
 
 _BUFFER = 1 << 20
 _RECORDS_A_MEMBER = 4
+_COPY = f"the file is cut: copy it again, comparing sizes; where the original is cut, too, {PACK}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def read(stream: RawIOBase, profile: Profile) -> Archive:
         walk.run()
     except SubjectError as error:
         stopped_by = error.requirement
-        walk.note(error.requirement, error.expected, error.seen, error.where)
+        walk.note(error.requirement, error.expected, error.seen, error.where, error.remedy)
     walk.source.drain()
     return Archive(
         tuple(walk.members), walk.source.digest.hexdigest(), walk.source.position, stopped_by, tuple(walk.faults)
@@ -128,7 +129,8 @@ class _Walk:
             if len(block) < BLOCK:
                 seen = f"the end of the file, {len(block)} bytes into a block" if block else "the end of the file"
                 seen = "an empty file" if self.source.position == 0 else seen
-                raise unreadable("a USTAR archive that ends with two zero blocks", seen, f"the header at byte {at}")
+                where = f"the header at byte {at}"
+                raise unreadable("a USTAR archive that ends with two zero blocks", seen, where, _COPY)
             if not any(block):
                 return self._end(at)
             header = parse(block, at)
@@ -218,7 +220,7 @@ class _Walk:
             if not part:
                 seen = f"the end of the file {left} bytes too early"
                 where = f"{header.name!a}, header at byte {at}"
-                raise unreadable(f"{header.size} bytes of data", seen, where)
+                raise unreadable(f"{header.size} bytes of data", seen, where, _COPY)
             digest.update(part)
             if content is not None:
                 content += part

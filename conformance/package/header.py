@@ -72,9 +72,9 @@ class Header:
         return self.type == b"L"
 
 
-def unreadable(expected: str, seen: str, where: str) -> SubjectError:
+def unreadable(expected: str, seen: str, where: str, remedy: str = PACK) -> SubjectError:
     """Nothing behind this place can be told."""
-    return SubjectError(expected, seen, where, PACK, "PKG-001")
+    return SubjectError(expected, seen, where, remedy, "PKG-001")
 
 
 def parse(block: bytes, at: int) -> Header:

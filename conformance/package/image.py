@@ -55,13 +55,24 @@ def read(view: View) -> Image:
     return Image(header, tuple(faults), remark)
 
 
-def _table(view: View, what: str, offset: int, size: int, cluster_size: int) -> Iterator[int]:
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table that the header's field at byte `field` points to."""
+
+    name: str
+    field: int
+    offset: int
+    size: int
+
+
+def _entries(view: View, table: _Table, cluster_size: int) -> Iterator[int]:
     """The entries of a table of 64-bit numbers, which must be aligned and inside the image."""
+    offset, end = table.offset, table.offset + table.size
     if offset % cluster_size or not offset:
-        raise view.broken(f"the {what} at a cluster boundary behind the header", f"at byte {offset}", offset)
-    if offset + size > view.size:
-        raise view.broken(f"the {what} inside the image", f"its end at {offset + size} of {view.size}", offset)
-    return (entry for (entry,) in struct.iter_unpack(">Q", view.read(offset, size)))
+        raise view.broken(f"the {table.name} at a cluster boundary behind the header", f"byte {offset}", table.field)
+    if end > view.size:
+        raise view.broken(f"the {table.name} inside the image", f"its end at {end} of {view.size}", table.field)
+    return (entry for (entry,) in struct.iter_unpack(">Q", view.read(offset, table.size)))
 
 
 def _refcounts(view: View, header: Header) -> Iterator[Finding]:
@@ -69,8 +80,8 @@ def _refcounts(view: View, header: Header) -> Iterator[Finding]:
     if not 0 < size <= _REFCOUNTS_BYTES_MAX:
         yield view.finding("a refcount table of one cluster up to 8 MiB", f"{size} bytes", 56)
         return
-    entries = _table(view, "refcount table", header.refcounts_offset, size, header.cluster_size)
-    for index, entry in enumerate(entries):
+    table = _Table("refcount table", 48, header.refcounts_offset, size)
+    for index, entry in enumerate(_entries(view, table, header.cluster_size)):
         if entry % header.cluster_size or entry + (header.cluster_size if entry else 0) > view.size:
             seen = f"entry {index} at {entry:#x}"
             yield view.finding("refcount blocks inside the image", seen, header.refcounts_offset + 8 * index)
@@ -93,8 +104,8 @@ def _mapping(view: View, header: Header) -> Iterator[Finding]:
         return
     aligned = _OFFSET & -header.cluster_size
     tables: dict[int, None] = {}
-    entries = _table(view, "L1 table", header.l1_offset, header.l1_entries * 8, header.cluster_size)
-    for index, entry in enumerate(entries):
+    table = _Table("L1 table", 40, header.l1_offset, header.l1_entries * 8)
+    for index, entry in enumerate(_entries(view, table, header.cluster_size)):
         offset = entry & aligned
         if entry & ~(_COPIED | aligned) or offset + (header.cluster_size if offset else 0) > view.size:
             seen = f"L1 entry {index}: {entry:#018x}"
