@@ -9,7 +9,9 @@ from conformance.checks.contents import absence
 from conformance.package import Package, acl
 from conformance.package.certificate import Trust
 from conformance.profile import Profile
-from conformance.verdict import Finding, Outcome, failed, not_applicable, not_judged, passed
+from conformance.verdict import Finding, Outcome, Verdict, failed, not_applicable, not_judged, passed
+
+Check = Callable[[Package, Profile, Trust], Outcome]
 
 _GIB = 2**30
 _NEED_CAPACITY = ("DSC-009", "RES-003")
@@ -83,7 +85,7 @@ def _features(package: Package, profile: Profile, trust: Trust) -> Outcome:
     """DSC-010: what the descriptor says of features, and that the ACL lets AFM reach them."""
     judged = _check("DSC-010", lambda app: f"{len(app.features)} features", _has_features, package, profile, trust)
     application = package.application
-    if application is None or not application.features or judged.verdict.value not in ("pass", "fail"):
+    if application is None or not application.features or judged.verdict not in (Verdict.PASS, Verdict.FAIL):
         return judged
     needs: tuple[tuple[Access, str], ...] = (
         ("subscribe", f"racs/app/{application.id}/properties"),
@@ -103,6 +105,35 @@ def _features(package: Package, profile: Profile, trust: Trust) -> Outcome:
     return failed((*judged.findings, *findings)) if findings else judged
 
 
+def _rules(
+    requirement: str,
+    judge: Callable[[Application, Profile], Outcome],
+    package: Package,
+    profile: Profile,
+    trust: Trust,
+) -> Outcome:
+    """DSC-005 and DSC-006: what the rules select, once the reader has no fault with them."""
+    judged = _check(requirement, lambda app: "", _type("transparent"), package, profile, trust)
+    application = package.application
+    if application is None or judged.verdict is not Verdict.PASS:
+        return judged
+    if package.findings("DSC-005") or package.findings("PKG-015"):
+        return not_judged("the rules could not all be read (DSC-005, PKG-015)")
+    return judge(application, profile)
+
+
+def _selection(application: Application, profile: Profile) -> Outcome:
+    from conformance.checks import selection  # lark: only packages with rules pay for its import
+
+    return selection.judge_selection(application, profile)
+
+
+def _symmetry(application: Application, profile: Profile) -> Outcome:
+    from conformance.checks import selection  # as above
+
+    return selection.judge_symmetry(application, profile)
+
+
 def _has_features(application: Application) -> str:
     return "" if application.features else "the app declares no features"
 
@@ -111,24 +142,30 @@ def _ports(application: Application) -> str:
     return ", ".join(f"{one.protocol} {one.from_port} to {one.to_port}" for one in application.forwards)
 
 
-CHECKS: Mapping[str, Callable[[Package, Profile, Trust], Outcome]] = {
+_WITH_MORE: Mapping[str, Check] = {  # than what the reader finds
     "DSC-001": _check_structure,
     "DSC-002": _check_sections,
+    "DSC-005": partial(_rules, "DSC-005", _selection),
+    "DSC-006": partial(_rules, "DSC-006", _symmetry),
     "DSC-010": _features,
-} | {
-    requirement: partial(_check, requirement, reason, applies)
-    for requirement, reason, applies in (
-        ("DSC-003", lambda app: f"{app.id}, {app.type}, {app.vendor} {app.product} {app.version}", _always),
-        ("DSC-004", lambda app: f"NICs {', '.join(app.nics)}", _always),
-        ("DSC-007", lambda app: f"{len(app.services)} services at {app.endpoints[0].fqdn}", _type("terminating")),
-        ("DSC-008", _ports, lambda app: "" if app.forwards else "the app declares no port forwarding"),
-        ("DSC-009", lambda app: f"{len(app.mounts)} mounts on {app.disk_capacity_bytes / _GIB:g} GiB", _always),
-        ("DSC-011", lambda app: "a guest system of the Red Hat family", _always),
-        ("DSC-012", lambda app: "no device outside the profile's set", _always),
-        ("DSC-013", lambda app: "ovf:transport has iso", _always),
-        ("DSC-014", lambda app: f"a beat each {app.heartbeat_interval_s:g} s, {len(app.allows)} Allows", _always),
-        ("RES-001", lambda app: f"{app.cpus} CPU", _always),
-        ("RES-002", lambda app: f"{app.memory_mib} MiB", _always),
-        ("RES-003", lambda app: f"{app.disk_capacity_bytes / _GIB:g} GiB", _always),
-    )
+}
+CHECKS: Mapping[str, Check] = {
+    **_WITH_MORE,
+    **{
+        requirement: partial(_check, requirement, reason, applies)
+        for requirement, reason, applies in (
+            ("DSC-003", lambda app: f"{app.id}, {app.type}, {app.vendor} {app.product} {app.version}", _always),
+            ("DSC-004", lambda app: f"NICs {', '.join(app.nics)}", _always),
+            ("DSC-007", lambda app: f"{len(app.services)} services at {app.endpoints[0].fqdn}", _type("terminating")),
+            ("DSC-008", _ports, lambda app: "" if app.forwards else "the app declares no port forwarding"),
+            ("DSC-009", lambda app: f"{len(app.mounts)} mounts on {app.disk_capacity_bytes / _GIB:g} GiB", _always),
+            ("DSC-011", lambda app: "a guest system of the Red Hat family", _always),
+            ("DSC-012", lambda app: "no device outside the profile's set", _always),
+            ("DSC-013", lambda app: "ovf:transport has iso", _always),
+            ("DSC-014", lambda app: f"a beat each {app.heartbeat_interval_s:g} s, {len(app.allows)} Allows", _always),
+            ("RES-001", lambda app: f"{app.cpus} CPU", _always),
+            ("RES-002", lambda app: f"{app.memory_mib} MiB", _always),
+            ("RES-003", lambda app: f"{app.disk_capacity_bytes / _GIB:g} GiB", _always),
+        )
+    },
 }

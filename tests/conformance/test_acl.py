@@ -1,6 +1,7 @@
 """auth/acl.xml and MQTT's topic filters: tables from MQTT 5.0 section 4.7, and the grants of contract 5."""
 
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -260,14 +261,14 @@ def test_utf_16_is_read() -> None:
 
 
 def hostile(count: int, form: str) -> bytes:
-    body = {
-        "elements": "<allow/>" * count,
-        "depth": "<a>" * count,
-        "attributes": "<allow " + " ".join(f'a{n}=""' for n in range(count)) + "/>",
-        "namespaces": "<allow " + " ".join(f'xmlns:a{n}="urn:x"' for n in range(count)) + "/>",
-        "bytes": " " * count,
-    }[form]
-    return f'<acl xmlns="urn:racs:acl:1" application="goon">{body}</acl>'.encode()
+    forms: dict[str, Callable[[], str]] = {
+        "elements": lambda: "<allow/>" * count,
+        "depth": lambda: "<a>" * count,
+        "attributes": lambda: "<allow " + " ".join(f'a{n}=""' for n in range(count)) + "/>",
+        "namespaces": lambda: "<allow " + " ".join(f'xmlns:a{n}="urn:x"' for n in range(count)) + "/>",
+        "bytes": lambda: " " * count,
+    }
+    return f'<acl xmlns="urn:racs:acl:1" application="goon">{forms[form]()}</acl>'.encode()
 
 
 @pytest.mark.parametrize(
