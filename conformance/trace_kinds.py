@@ -97,7 +97,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "supervision": _kind(
         "a step of the platform's supervision",
-        state="string: waiting, alive, failed, stopping, escalated",
+        state="string: off, waiting, alive, failed, stopping, escalated",
         acting="boolean: whether it acts or only records in this situation",
         reason="string: why",
     ),

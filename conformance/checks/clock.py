@@ -24,11 +24,14 @@ _STEP_REMEDY = (
 )
 
 
-def _requests(trace: Trace) -> list[Event]:
-    """What the app itself sent to the platform's NTP port, in order of arrival."""
+def _own(trace: Trace, kind: str) -> list[Event]:
+    """What the app itself asked, in order of arrival; the lab and UEs ask the same servers."""
     own = trace.run["addresses"].values()
-    requests = [event for event in trace.of("ntp-request") if not own or event["address"] in own]
-    return sorted(requests, key=lambda event: event.at)
+    return sorted((event for event in trace.of(kind) if event["address"] in own), key=lambda event: event.at)
+
+
+def _requests(trace: Trace) -> list[Event]:
+    return _own(trace, "ntp-request")
 
 
 def asks_for_the_time(trace: Trace, profile: Profile) -> Outcome:
@@ -172,7 +175,7 @@ def asks_nobody_else(trace: Trace, profile: Profile) -> Outcome:
         seen = f"{len(evidence)} packets to UDP port {NTP_PORT} of {target}"
         tally.findings.append(_other_source(seen, tuple(evidence[:5])))
     names: dict[str, list[str]] = {}
-    for query in trace.of("dns-query"):
+    for query in _own(trace, "dns-query"):
         if _is_foreign(query["name"], profile):
             names.setdefault(query["name"], []).append(query.reference)
     for name, references in names.items():

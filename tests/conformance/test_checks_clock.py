@@ -134,8 +134,8 @@ def test_staying_synchronised(trace: Trace, expected: Verdict) -> None:
     check("NTP-004", trace, expected)
 
 
-def query(name: str) -> Row:
-    return (30.0, "dns-query", {"name": name, "type": "A", "address": ADDRESSES["service"], "answer": "NXDOMAIN"})
+def query(name: str, address: str = ADDRESSES["service"]) -> Row:
+    return (30.0, "dns-query", {"name": name, "type": "A", "address": address, "answer": "NXDOMAIN"})
 
 
 OWN = udp(20.0, PLATFORM, 123, bytes(48))
@@ -146,6 +146,7 @@ SOURCES = [
         PASS,
     ),
     (run([query("ntp.racs.internal.racs.internal")], captures=captured(OWN)), PASS),  # a search list's doing
+    (run([query("pool.ntp.org", "10.45.0.1")], captures=captured(OWN)), PASS),  # a user's
     (run([query("2.debian.pool.ntp.org")], captures=captured(OWN)), FAIL),
     (run([query("pool.ntp.org")], captures=captured(OWN)), FAIL),
     (run([query("time.example.net")], captures=captured(OWN)), FAIL),

@@ -17,6 +17,7 @@ from emulator.platform import PlatformClock
 from harness.emulation import EmulatorProcess
 
 DEADLINE_S = 20.0
+NAMES = ("heartbeat", "ntp", "dns", "dns_operator")
 INTERVAL_S = 0.1
 BEAT = json.dumps({"racs": "heartbeat/1", "app": "goon", "seq": 1, "time": 1.0, "state": "running"}).encode()
 NTP_REQUEST = b"\x23" + bytes(39) + b"tx-stamp"
@@ -62,7 +63,7 @@ class Rig:
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
     made = Rig()
-    sockets = {name: socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for name in ("heartbeat", "ntp", "dns")}
+    sockets = {name: socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for name in NAMES}
     for name, sock in sockets.items():
         sock.bind(("127.0.0.1", 0))
         made.addresses[name] = sock.getsockname()

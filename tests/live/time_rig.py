@@ -117,7 +117,7 @@ def main() -> None:
     def note(kind: str, at: float, fields: Mapping[str, Any]) -> None:
         events.append({"kind": kind, "at": at, **fields})
 
-    sockets = {"heartbeat": udp(7400), "ntp": udp(123), "dns": udp(53)}
+    sockets = {"heartbeat": udp(7400), "ntp": udp(123), "dns": udp(53), "dns_operator": udp(5353)}
     numbers = {name: sock.fileno() for name, sock in sockets.items()}
     with (
         DhcpServer(links, "racs.internal", 3600, folder, note),
