@@ -4,6 +4,7 @@ RFC 791 and 8200 (IP), 9293 (TCP), 768 (UDP), 1071 (checksum); IEEE 802.3 (frame
 """
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
@@ -195,3 +196,29 @@ def mac_text(mac: bytes) -> str:
 def mac_bytes(text: str) -> bytes:
     """The inverse of `mac_text`; upper case is taken too."""
     return bytes.fromhex(text.replace(":", ""))
+
+
+def reassemble(fragments: Sequence[Packet]) -> Packet | None:
+    """The IPv4 packet of these fragments, which share source, destination, protocol and identification (RFC 791 2.3).
+
+    None while a piece is missing or two disagree in length. Its header is the first fragment's, made whole.
+    """
+    pieces: dict[int, bytes] = {}
+    end = None
+    for piece in fragments:
+        pieces[piece.fragment_offset] = piece.data[piece.header_length :]
+        if not piece.more_fragments:
+            end = piece.fragment_offset + len(pieces[piece.fragment_offset])
+    body = b""
+    while len(body) in pieces and pieces[len(body)]:
+        body += pieces[len(body)]
+    if end is None or len(body) != end:
+        return None
+    first = next(piece for piece in fragments if piece.fragment_offset == 0)
+    header = bytearray(first.data[: first.header_length])
+    header[2:4] = (len(header) + len(body)).to_bytes(2)
+    header[6] &= 0x40  # of flags and offset only DF stays
+    header[7] = 0
+    header[10:12] = bytes(2)
+    header[10:12] = internet_checksum(bytes(header)).to_bytes(2)
+    return parse(bytes(header) + body)

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP as SICMP
-from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet import IP, TCP, UDP, fragment
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
+from scapy.packet import Raw
 
 from conformance import packet as pk
 
@@ -123,3 +124,16 @@ def test_ethernet() -> None:
     assert frame.payload == UDP_PACKET
     with pytest.raises(pk.MalformedPacket):
         pk.ethernet(bytes(13))
+
+
+def test_reassembly() -> None:
+    whole = IP(src="1.2.3.4", dst="5.6.7.8", id=7, ttl=9) / UDP(sport=1, dport=2) / Raw(bytes(range(256)) * 4)
+    pieces = [pk.parse(bytes(piece)) for piece in fragment(whole, fragsize=200)]  # type: ignore[no-untyped-call]
+    assert len(pieces) > 3
+    for order in (pieces, pieces[::-1], [*pieces, pieces[1]]):
+        again = pk.reassemble(order)
+        assert again is not None
+        assert again.data == bytes(whole)
+        assert pk.wrong_checksum(again) == ""
+    for missing in range(len(pieces)):
+        assert pk.reassemble(pieces[:missing] + pieces[missing + 1 :]) is None

@@ -1,0 +1,106 @@
+"""OTT: what a terminating app serves, to UEs and from outside (contract 6 and 7). Pure."""
+
+from collections.abc import Sequence
+
+from conformance.application import Service
+from conformance.checks.crossing import Crossings, attached, key_of
+from conformance.checks.spoken import fault_of_answer
+from conformance.profile import Profile
+from conformance.trace import Event, Trace
+from conformance.verdict import Finding, Outcome, Span, failed, inconclusive, passed
+
+
+def resolves_names(trace: Trace, profile: Profile) -> Outcome:
+    """OTT-001: every FQDN of the app resolves in the operator's DNS to the app's address."""
+    del profile  # every check has the same signature
+    address = app_address(trace)
+    findings, unasked = [], []
+    for endpoint in trace.application.endpoints:
+        asked = [q for q in trace.of("dns-query") if q["name"] == endpoint.fqdn.lower() and q["type"] == "A"]
+        if not asked:
+            unasked.append(endpoint.fqdn)
+        wrong = [query for query in asked if query["answer"].split() != [address]]
+        if wrong:
+            seen = wrong[0]["answer"] or "no answer"
+            where, at = f"name {endpoint.fqdn}", wrong[0].at
+            findings.append(Finding(address, seen, where, "", (wrong[0].reference,), Span(at, at)))
+    if findings:
+        return failed(findings)
+    if unasked:
+        return inconclusive(f"nobody asked for {', '.join(unasked)}")
+    return passed(f"{len(trace.application.endpoints)} names resolve to {address}")
+
+
+def serves_ues(trace: Trace, profile: Profile) -> Outcome:
+    """OTT-002: every declared service answers a UE, from the app's own address."""
+    return _serves(trace, profile, ("ue",))
+
+
+def serves_outside(trace: Trace, profile: Profile) -> Outcome:
+    """OTT-003: every declared service answers from outside RACS."""
+    return _serves(trace, profile, ("internet", "outside"))
+
+
+def app_address(trace: Trace) -> str:
+    """A terminating app's own address: its lease on the user plane."""
+    return next((address for name, address in trace.run["addresses"].items() if name != "service"), "")
+
+
+def _serves(trace: Trace, profile: Profile, origins: Sequence[str]) -> Outcome:
+    crossings = Crossings(trace)
+    if crossings.missing:
+        return inconclusive(f"not every packet was captured on {crossings.missing}")
+    findings, doubts, count = [], [], 0
+    for service in trace.application.services:
+        flows = _flows(trace, service, origins)
+        if not flows:
+            doubts.append(f"nobody asked for {service.protocol}/{service.port}")
+        for flow in flows:
+            count += 1
+            judged = _judge(flow, service, profile, crossings, trace)
+            findings += [judged] if isinstance(judged, Finding) else []
+            doubts += [judged] if isinstance(judged, str) and judged else []
+    if findings:
+        return failed(findings)
+    if doubts or not count:
+        return inconclusive("; ".join(doubts[:3]) or "the app declares no service")
+    return passed(f"{len(trace.application.services)} services answered {count} times from {app_address(trace)}")
+
+
+def _flows(trace: Trace, service: Service, origins: Sequence[str]) -> list[Event]:
+    asked = (app_address(trace), service.protocol, service.port)
+    return [
+        flow
+        for flow in trace.of("flow")
+        if flow["origin"] in origins and (flow["server_address"], flow["protocol"], flow["server_port"]) == asked
+    ]
+
+
+def _judge(flow: Event, service: Service, profile: Profile, crossings: Crossings, trace: Trace) -> Finding | str:
+    """What is wrong with an exchange, why nothing can be told of it, or ""."""
+    key = key_of(flow)
+    up, down = crossings.way(key, True), crossings.way(key, False)
+    if not up.to_app:
+        return f"no packet of flow {flow['name']!r} reached the app's vNIC"
+    where = f"{service.protocol}/{service.port} of {flow['server_address']}, asked by {flow['client_address']}"
+
+    def finding(expected: str, seen: str, remedy: str) -> Finding:
+        evidence = (flow.reference, (down.from_app or up.to_app)[0].evidence)
+        return Finding(expected, seen, where, remedy, evidence, Span(flow["begin"], flow["end"]))
+
+    if not down.from_app:
+        listening = (
+            f"listen on {flow['server_address']} (or on all addresses), and let the guest's own firewall admit it"
+        )
+        return finding("an answer", f"{len(up.to_app)} packets reached the vNIC, none answered", listening)
+    server = f"{flow['server_address']}:{flow['server_port']}"
+    if flow["answered_from"] not in ("", server):
+        remedy = "answer from the address that was asked"
+        return finding(f"an answer from {server}", f"one from {flow['answered_from']}", remedy)
+    fault = fault_of_answer(flow, service, profile)
+    if fault:
+        return finding(fault.expected, fault.seen, fault.remedy)
+    bearer = next((event for event in attached(trace) if event["address"] == flow["client_address"]), None)
+    if bearer is not None and not any(seen.teid == bearer["downlink_teid"] for seen in down.onward):
+        return f"no answer to flow {flow['name']!r} was seen in the UE's bearer"
+    return ""
