@@ -12,11 +12,11 @@ MOST_PENDING = 262144
 
 
 class Echo:
-    def __init__(self, address):
+    def __init__(self, address, port=PORT):
         self.selector = selectors.DefaultSelector()
         self.pending = collections.OrderedDict()  # connection to what it still has to get; the oldest first
-        self.datagrams = bound(socket.SOCK_DGRAM, address)
-        self.listener = bound(socket.SOCK_STREAM, address)
+        self.datagrams = bound(socket.SOCK_DGRAM, address, port)
+        self.listener = bound(socket.SOCK_STREAM, address, port)
         self.listener.listen(256)
         for sock in (self.datagrams, self.listener):
             self.selector.register(sock, selectors.EVENT_READ)
@@ -87,10 +87,10 @@ class Echo:
         connection.close()
 
 
-def bound(kind, address):
+def bound(kind, address, port):
     sock = socket.socket(socket.AF_INET, kind)
     sock.setsockopt(socket.SOL_IP, IP_FREEBIND, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind((address, PORT))
+    sock.bind((address, port))
     sock.setblocking(False)
     return sock

@@ -134,10 +134,10 @@ def bad_ntp(app: Any) -> None:
     """The clock is kept by good requests; beside each goes one that is none (mode 4, cut short)."""
     query = ntp.query
 
-    def both(address: str, timeout: float = 1.0) -> float:
+    def both(address: str, timeout: float = 1.0) -> Any:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.sendto(b"\x24" + bytes(39), (address, 123))
-        return float(query(address, timeout))
+        return query(address, timeout)
 
     ntp.query = both
 

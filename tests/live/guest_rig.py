@@ -81,21 +81,25 @@ class Rig:
             yield machine
 
     def observe(self, seconds: float, steps: dict[str, str]) -> None:
-        """Listen until so many seconds after the first beat; run each step (name to shell command) once, 5 s after it."""
+        """Listen until so many seconds after the first beat and until every step has ended.
+
+        The steps (name to shell command) run one after the other, the first 5 s after the first beat.
+        """
         deadline = time.monotonic() + 60
-        first = None
-        waiting = dict(steps)
-        while time.monotonic() < deadline and self.machine.poll() is None:
-            self._listen(0.2)
+        waiting = list(steps.items())
+        name, step, first = "", None, None
+        while (time.monotonic() < deadline or step or (waiting and first)) and self.machine.poll() is None:
+            self._listen(0.1)
             if first is None and self.seen["beats"]:
                 first = time.monotonic()
                 self.seen["first_beat_s"] = self.seen["beats"][0]["at"]
                 deadline = first + seconds
-            if first is not None and waiting and time.monotonic() > first + 5:
-                name = next(iter(waiting))
-                words = ["sh", "-c", waiting.pop(name)]
-                done = subprocess.run(words, capture_output=True, text=True, timeout=20, check=False)
-                self.seen["steps"][name] = done.stdout
+            if step and step.poll() is not None:
+                self.seen["steps"][name] = step.communicate()[0].decode()
+                step = None
+            if not step and waiting and first and time.monotonic() > first + 5:
+                name, command = waiting.pop(0)
+                step = subprocess.Popen(["timeout", "30", "sh", "-c", command], stdout=subprocess.PIPE)
 
     def _listen(self, timeout: float) -> None:
         ready, _, _ = select.select(list(self.sockets.values()), [], [], timeout)
