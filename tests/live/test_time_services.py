@@ -91,5 +91,9 @@ def test_leases_are_noted(seen: dict[str, Any]) -> None:
     ]
 
 
-def test_nothing_was_lost_or_died(seen: dict[str, Any]) -> None:
-    assert not events(seen, "drop") and not events(seen, "process-died")
+def test_nothing_was_lost(seen: dict[str, Any]) -> None:
+    assert not events(seen, "drop")
+
+
+def test_a_killed_dhcp_server_is_told_and_nothing_else_died(seen: dict[str, Any]) -> None:
+    assert [(event["process"], event["status"]) for event in events(seen, "process-died")] == [("dnsmasq", -9)]

@@ -5,6 +5,8 @@ of the services, as one JSON object.
 """
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -120,13 +122,17 @@ def main() -> None:
     sockets = {"heartbeat": udp(7400), "ntp": udp(123), "dns": udp(53), "dns_operator": udp(5353)}
     numbers = {name: sock.fileno() for name, sock in sockets.items()}
     with (
-        DhcpServer(links, "racs.internal", 3600, folder, note),
+        DhcpServer(links, "racs.internal", 3600, folder, note) as dhcp,
         EmulatorProcess("time", config(), numbers, folder / "time.log", lambda _, *event: note(*event)) as process,
     ):
         process.command("supervise", acting=False)
         found = ask_all(folder, chronyd)
         process.command("pause", service="dns")
         found["dig-away"] = in_guest("dig", f"@{PLATFORM}", "+tries=1", "+time=1", "ntp.racs.internal")
+        os.kill(dhcp.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while not any(event["kind"] == "process-died" for event in events) and time.monotonic() < deadline:
+            time.sleep(0.01)
     json.dump({**found, "events": events}, sys.stdout)
 
 
