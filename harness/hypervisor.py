@@ -48,7 +48,7 @@ class Hypervisor:
         self._log = log.absolute()
         self._namespace = namespace
         self._stopping = threading.Event()
-        self._worker = concurrent.futures.ThreadPoolExecutor(1, "libvirt", initializer=self._enter_namespace)
+        self._worker = concurrent.futures.ThreadPoolExecutor(1, "libvirt")
         self._loop = threading.Thread(target=self._run_loop, name="libvirt-events", daemon=True)
 
     def __enter__(self) -> "Hypervisor":
@@ -59,6 +59,7 @@ class Hypervisor:
         self._libvirt.virEventRegisterDefaultImpl()
         self._loop.start()
         try:
+            self._submit(self._enter_namespace)
             self._connection = self._submit(lambda: self._libvirt.open(f"qemu:///embed?root={self._root}"))
         except BaseException:
             self._stop()
@@ -83,8 +84,6 @@ class Hypervisor:
         future = self._worker.submit(function)
         try:
             return future.result(CALL_DEADLINE_S)
-        except concurrent.futures.BrokenExecutor as error:
-            raise EnvironmentFault(f"cannot enter the network namespace {self._namespace}") from error
         except TimeoutError as error:
             raise EnvironmentFault(f"libvirt did not answer within {CALL_DEADLINE_S:g} s ({self._log})") from error
         except self._libvirt.libvirtError as error:
@@ -104,10 +103,13 @@ class Hypervisor:
         if self._namespace is None:
             return
         libc = ctypes.CDLL(None, use_errno=True)
-        with self._namespace.open("rb") as file:
-            if libc.setns(file.fileno(), _CLONE_NEWNET) != 0:
-                number = ctypes.get_errno()
-                raise OSError(number, os.strerror(number), str(self._namespace))
+        try:
+            with self._namespace.open("rb") as file:
+                if libc.setns(file.fileno(), _CLONE_NEWNET) != 0:
+                    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        except OSError as error:
+            reason = f"cannot enter the network namespace {self._namespace}: {error.strerror}"
+            raise EnvironmentFault(reason) from error
 
 
 def _import_libvirt(log: Path) -> Any:

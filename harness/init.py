@@ -28,6 +28,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 MARKER = "/run/racs-lab"
+RUNTIME = "/run/user"  # the worker's XDG_RUNTIME_DIR: without one libvirt would leave files in the user's home
 USAGE = 4  # exit status: the call or the machine lacks something
 
 # <linux/sched.h>, <linux/mount.h>, <linux/prctl.h>, <linux/capability.h>, <linux/sockios.h>, <linux/if.h>
@@ -126,7 +127,7 @@ def _run(signals: set[signal.Signals], mask: set[int | signal.Signals], command:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
-        os.execvp(command[0], command)
+        os.execvpe(command[0], command, {**os.environ, "XDG_RUNTIME_DIR": RUNTIME})
     except OSError as error:
         sys.stderr.write(f"racs: cannot run {command[0]}: {error.strerror}\n")
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)
@@ -168,6 +169,7 @@ def _mount_private() -> None:
     _mount("sysfs", "/sys", "sysfs", restricted)  # shows the network devices of the namespace in which it was mounted
     _mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755")
     os.mkdir("/run/netns")
+    os.mkdir(RUNTIME, 0o700)
     if os.geteuid() == 0:
         _add_name("passwd", "libvirt-qemu", "libvirt-qemu:x:64055:64055:libvirt QEMU:/nonexistent:/usr/sbin/nologin")
         _add_name("group", "libvirt-qemu", "libvirt-qemu:x:64055:")

@@ -84,7 +84,7 @@ class Machine:
         self._boot_at = 0.0
         self._presses = 0
         self._starting = False
-        self._reset_by: Cause | None = None
+        self._resetting: Cause | None = None
         self._environment: tuple[Path | None, str] = (None, "")
         self._drill = ""
 
@@ -141,12 +141,17 @@ class Machine:
         self._note("machine", time.monotonic(), machine_facts(self._act("XMLDesc", 0)))
 
     def reset(self, by: Cause = "harness") -> None:
-        """A hard reset: the guest boots again at once, from the same disk."""
-        before = self._boot
-        self._change_environment(live=True)
-        self._reset_by = by
-        self._act("reset", 0)
-        self._await(lambda: self._boot > before, "reset")
+        """A hard reset: the guest boots again at once, from the same disk; a suspended one runs again."""
+        self._resetting = by
+        try:
+            if self._state is not State.SUSPENDED:  # a running guest could close the tray of a drive that changes
+                self._act("suspend")
+            self._change_environment(live=True)
+            self._act("reset", 0)
+            self._act("resume")
+            self._await(lambda: self._resetting is None, "reset")
+        finally:
+            self._resetting = None
 
     def press_button(self) -> None:
         """The ACPI power button; what the guest makes of it is seen by `wait_for`."""
@@ -166,7 +171,7 @@ class Machine:
     def destroy(self) -> None:
         """Power is cut. Does nothing to a machine that is off."""
         if self._state in _ACTIVE:
-            self._hypervisor.call(lambda _: self._domain.destroy())
+            self._hypervisor.call(lambda _: _cut_power(self._domain))
             self._await(lambda: self._state not in _ACTIVE, "destroyed")
 
     def undefine(self) -> None:
@@ -209,8 +214,9 @@ class Machine:
 
     def _await(self, condition: Callable[[], bool], what: str) -> None:
         with self._changed:
-            if not self._changed.wait_for(lambda: condition() or bool(self._fault), EVENT_DEADLINE_S):
-                raise EnvironmentFault(f"libvirt did not say within {EVENT_DEADLINE_S:g} s that the machine is {what}")
+            if not self._changed.wait_for(condition, EVENT_DEADLINE_S):
+                why = self._fault or f"libvirt did not say within {EVENT_DEADLINE_S:g} s that the machine is {what}"
+                raise EnvironmentFault(why)
 
     def _check(self) -> None:
         if self._fault:
@@ -219,26 +225,35 @@ class Machine:
     # what libvirt says, in its event thread: nothing here calls libvirt
 
     def _register(self, connection: Any) -> list[int]:
-        handlers = {0: self._on_lifecycle, 1: self._on_reboot, 9: self._on_io_error, 24: self._on_overgrown}
+        handlers = {0: self._on_lifecycle, 1: self._on_reboot, 6: self._on_io_error, 24: self._on_overgrown}
         return [connection.domainEventRegisterAny(None, event, handler, None) for event, handler in handlers.items()]
 
     def _on_lifecycle(self, _connection: Any, _domain: Any, event: int, detail: int, _opaque: None) -> None:
         change = _CHANGES.get((event, detail))
-        if change is None or (event == _RESUMED and self._starting):
-            return
-        if event == _STOPPED and self._state not in _ACTIVE:
-            return  # a start that failed: the verb says why
+        if change is None or (event == _STOPPED and self._state not in _ACTIVE):
+            return  # or a start that failed: the verb says why
+        if change.reason == "harness" and event in (_SUSPENDED, _RESUMED) and (self._starting or self._resetting):
+            if event == _RESUMED:
+                self._end_reset()
+            return  # a part of the verb, not one of its own
         reason = "hypervisor" if change.trace == "destroyed" and self._fault else change.reason
         if event == _STARTED:
             self._begin_boot()
         self._tell(change.state, change.trace, reason)
 
     def _on_reboot(self, *_: object) -> None:
-        if time.monotonic() - self._boot_at < FIRMWARE_RESET_S and not self._console.wrote_since_boot():
-            return
-        by, self._reset_by = self._reset_by or "guest", None
-        self._begin_boot()
-        self._tell(self._state, "reset", by)
+        firmware = time.monotonic() - self._boot_at < FIRMWARE_RESET_S and not self._console.wrote_since_boot()
+        if self._resetting:
+            self._begin_boot()
+            self._tell(State.RUNNING, "reset", self._resetting)
+        elif not firmware:
+            self._begin_boot()
+            self._tell(self._state, "reset", "guest")
+
+    def _end_reset(self) -> None:
+        with self._changed:
+            self._resetting = None
+            self._changed.notify_all()
 
     def _on_io_error(self, _connection: Any, _domain: Any, path: str, *rest: Any) -> None:
         if rest[2] == "enospc":
@@ -265,7 +280,15 @@ class Machine:
         with self._changed:
             self._fault = self._fault or why
             self._changed.notify_all()
-        self._hypervisor.post(lambda _: self._domain.destroy())
+        self._hypervisor.post(lambda _: _cut_power(self._domain))
+
+
+def _cut_power(domain: Any) -> None:
+    try:
+        domain.destroy()
+    except Exception:  # whatever libvirt says of a machine that went off by itself just now
+        if domain.isActive():
+            raise
 
 
 def _deregister(identifier: int) -> Callable[[Any], None]:
