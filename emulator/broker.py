@@ -37,6 +37,11 @@ connection_messages false
 """
 
 
+def socket_path(folder: Path) -> Path:
+    """Where the broker of a folder listens while it runs."""
+    return folder / "broker" / _SOCKET
+
+
 class Broker:
     """A mosquitto process, from ``async with`` to its end; it dies with this process however that ends.
 

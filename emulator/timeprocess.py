@@ -11,8 +11,10 @@ Configuration (plain JSON):
     names                        the platform's own names (emulator.platform.service_names), each with its address
     zone                         the operator's zone: names (the app's FQDN), each with its address
 
-Sockets: ``heartbeat``, ``ntp``, ``dns``, UDP and bound. Commands (docs/interfaces.md): ``pause`` and ``resume``
-{service: ntp or dns}, ``supervise`` {acting}, ``expect`` {}, ``vm-off`` {}, ``kiss`` {active} (kiss-o'-death RATE).
+Sockets, UDP and bound: ``heartbeat``, ``ntp``, ``dns`` (the service DNS), ``dns_operator`` (the zone alone, for UEs).
+
+Commands (docs/interfaces.md): ``pause`` and ``resume`` {service: ntp or dns}, ``supervise`` {acting}, ``expect`` {},
+``vm-off`` {}, ``kiss`` {active} (kiss-o'-death RATE).
 Beside events of the trace it sends ``action`` messages: {"action": "restart", "why"} and {"action": "bypass", "active",
 "why"}, for the harness to carry out.
 """
@@ -39,7 +41,7 @@ async def serve(setup: Setup, channel: socket.socket) -> None:
     clock = PlatformClock(**config["clock"])
     heartbeat = HeartbeatCore(Supervised(**{name: config[name] for name in _SUPERVISED}), clock)
     ntp = NtpCore(clock, time.monotonic)
-    dns = DnsCore({**config["names"], **config["zone"]})
+    dns, operator = DnsCore({**config["names"], **config["zone"]}), DnsCore(config["zone"])
 
     def perform(action: Action) -> None:
         _report(control, action)
@@ -51,6 +53,7 @@ async def serve(setup: Setup, channel: socket.socket) -> None:
         supervision,
         Service("ntp", ntp, setup.socket("ntp"), perform),
         Service("dns", dns, setup.socket("dns"), perform),
+        Service("operator's dns", operator, setup.socket("dns_operator"), perform),
     ):
         pair = {"process": "time", "realtime_minus_monotonic": realtime_minus_monotonic()}
         control.note("clock-pair", time.monotonic(), pair)

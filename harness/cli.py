@@ -176,7 +176,7 @@ def pytest(arguments: tuple[str, ...]) -> int:
 @_package_options
 def lab(ova: Path, roots: tuple[Path, ...], trust: str, profile: str, json_file: str | None) -> int:
     """Boot an app in the emulated network and keep it running; `racs lab console` shows its console."""
-    from harness.lab import follow_console, run_lab
+    from harness.interactive import follow_console, run_lab
 
     if str(ova) == "console" and not ova.exists():
         return follow_console()

@@ -43,7 +43,9 @@ def fetch(packages: Sequence[str], folder: Path, progress: Callable[[str], None]
     (own / "partial").mkdir(parents=True, exist_ok=True)
     options += ("-o", f"Dir::State::lists={own}")
     remedy = "An image needs Debian 12's package archive once: mend the network or the sources in /etc/apt."
-    run_tool(["apt-get", "update", "-qq", *options], what="fetch package lists", remedy=remedy)
+    # without the mode a mirror that cannot be reached is only a warning
+    update = ["apt-get", "update", "-qq", "-o", "APT::Update::Error-Mode=any", *options]
+    run_tool(update, what="fetch package lists", remedy=remedy)
     return _fetch(packages, archives, options, progress)
 
 

@@ -120,7 +120,8 @@ class Network:
         plan = self.topology
         if role == "time":
             ports = {"heartbeat": int(self._profile["heartbeat.port"]), "ntp": _NTP, "dns": _DNS}
-            return [(name, LAB, _udp(plan.platform, port)) for name, port in ports.items()]
+            own = [(name, LAB, _udp(plan.platform, port)) for name, port in ports.items()]
+            return [*own, ("dns_operator", "sgi", _udp(plan.operator_dns, _DNS))]
         if role == "bus":
             port = int(self._profile["bus.port"])
             return [("bus", LAB, _tcp(plan.platform, port)), ("bus_probe", LAB, _tcp("127.0.0.1", 0))]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 TRUST_PROFILES = ("rd", "production")
 REPOSITORY = Path(__file__).resolve().parent.parent
+CACHE = REPOSITORY / ".cache"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,6 @@ def load_package_options(
 def load_trust(roots: tuple[Path, ...], trust: str, at: datetime | None = None) -> "Trust":
     """The roots given, or those of the user's folder of this trust profile; none at all is a UsageError."""
     from conformance.package.certificate import Trust  # start-up time
-
     from harness.ca import load_roots
 
     folder = trust_folder(trust)

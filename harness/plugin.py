@@ -42,7 +42,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     try:
         request = read_request(config)
         if request.boots:
-            from harness.lab import require_lab
+            from harness.entrance import require_lab
 
             require_lab(_release_capture(config))
     except UsageError as error:

@@ -76,6 +76,9 @@ class Collection:
             metafunc.parametrize("requirement", marker.args, ids=list(marker.args))
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        self.drop_drafts(config, items)
+
+    def drop_drafts(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         drafts = [item for item in items if (i := requirement_of(item)) and not self.catalogue[i].in_force]
         config.hook.pytest_deselected(items=drafts)
         items[:] = [item for item in items if item not in drafts]
@@ -100,7 +103,7 @@ class SuiteRun(Collection):
         self.facts = RunFacts(
             "certification", seed=request.seed, missing=request.refusal or "nothing of this run judged it"
         )
-        self.bed: Testbed | None = None
+        self.testbed: Testbed | None = None
         self.folder = Path()
         self.certification: Certification | None = None
         self.lacking = ""
@@ -111,7 +114,7 @@ class SuiteRun(Collection):
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> Generator[None, None, None]:
-        Collection.pytest_collection_modifyitems(self, config, items)
+        self.drop_drafts(config, items)
         before = len(items)
         yield
         ids = {requirement_of(item) for item in items} - {""}
@@ -175,19 +178,20 @@ class SuiteRun(Collection):
     @pytest.fixture(scope="session")
     def bed(self) -> Generator["Testbed", None, None]:
         """The testbed: network, emulator and machine, with the app not yet started."""
-        from harness.testbed import Testbed, TestbedSpec  # opens libvirt
+        from harness.lab import LabSpec  # opens libvirt
+        from harness.testbed import Testbed
 
         assert self.request.package.application is not None
-        spec = TestbedSpec(
+        spec = LabSpec(
             self.request.package,
             self.request.options.profile,
             self.folder / "evidence",
             self.request.seed,
             self.request.accelerator,
         )
-        self.bed = Testbed(spec, self.say)
-        with self.bed:
-            yield self.bed
+        self.testbed = Testbed(spec, self.say)
+        with self.testbed:
+            yield self.testbed
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -242,8 +246,8 @@ class SuiteRun(Collection):
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if exitstatus == pytest.ExitCode.INTERNAL_ERROR:
             self.facts.errors.append("internal error of the suite; the text stands above")
-        if self.bed is not None:
-            self._take_facts(self.bed)
+        if self.testbed is not None:
+            self._take_facts(self.testbed)
         self.certification = assemble(self.request.options, self.request.package, self.ledger, self.facts)
         try:
             self._write_reports(self.certification)
@@ -278,8 +282,8 @@ class SuiteRun(Collection):
         return report if report.exists() else None
 
     def _take_facts(self, bed: "Testbed") -> None:
-        self.facts.accelerator = bed.accelerator
-        self.facts.host = bed.host_facts
+        self.facts.accelerator = bed.lab.accelerator
+        self.facts.host = bed.lab.host_facts
         self.facts.steps = bed.steps
         self.facts.notes += bed.notes
         self.facts.evidence = digest_files(self.folder / "evidence")

@@ -18,6 +18,8 @@ S1U_EPC_UPS, S1U_EPC = "10.200.2.1", "10.200.2.2"
 TABLES = ("ip racs", "netdev user_plane_guard")  # of nftables
 VETHS = {"s1u-enb": ("ran", "enb0"), "s1u-epc": ("epc", "epc0"), "outside": ("outside", "out0")}
 
+OPERATOR_DNS_HOST = 53  # host number of the operator's name server in the first server network
+
 _GROUP = 29  # all links of ours in the lab's namespace: one netlink request removes them together
 _QUEUE = 4096  # packets that a TUN or tap holds while its reader is away; the kernel's 500 overflow in 15 ms of a burst
 
@@ -76,6 +78,11 @@ class Topology:
     @property
     def namespaces(self) -> tuple[str, ...]:
         return (*NAMESPACES, *(f"ue{ue}" for ue in range(self.ues)))
+
+    @property
+    def operator_dns(self) -> str:
+        """Where UEs ask for names."""
+        return str(ipaddress.ip_network(self.server_networks[0])[OPERATOR_DNS_HOST])
 
     @property
     def captured(self) -> Mapping[str, str]:

@@ -5,11 +5,16 @@ anything; the steady one is the longest stretch without planned disturbance; the
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import pytest
 
 from conformance.trace import Trace
-from harness.testbed import Testbed
+from harness.situations import Unreached
+
+if TYPE_CHECKING:  # the testbed opens libvirt: only where something is booted
+    from harness.testbed import Testbed
 
 ORDER = ("test_package", "test_control", "test_steady", "test_lifecycle", "test_whole_run")
 
@@ -19,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def control(bed: Testbed) -> Trace:
+def control(bed: "Testbed") -> Trace:
     """The lab without the app: a stand-in of ours answers in its place."""
     with bed.recording("control") as recorded:
         with bed.stand_in():
@@ -31,11 +36,19 @@ def control(bed: Testbed) -> Trace:
 
 
 @pytest.fixture(scope="session")
-def steady(bed: Testbed) -> Trace:
-    """From the first start to the end of the window, nothing planned in between: all services of the app in use."""
-    with bed.recording("steady") as recorded:
+def started(bed: "Testbed", control: Trace) -> Trace:
+    """The first start, to the first heartbeat or the boot deadline."""
+    with bed.recording("start") as recorded:
         bed.power_on()
         bed.await_first_beat()
+    return recorded.trace
+
+
+@pytest.fixture(scope="session")
+def steady(bed: "Testbed", started: Trace) -> Trace:
+    """From the first start to the end of the window, nothing planned in between: all that the app offers in use."""
+    bed.require_beating()
+    with bed.recording("steady", since=started) as recorded:
         bed.await_ready()
         bed.use_services()
         bed.use_forwards()
@@ -45,7 +58,7 @@ def steady(bed: Testbed) -> Trace:
 
 
 @pytest.fixture(scope="session")
-def power_button(bed: Testbed) -> Trace:
+def power_button(bed: "Testbed") -> Trace:
     """The power button is pressed on a running app."""
     bed.ensure_running()
     with bed.recording("power button") as recorded:
@@ -54,7 +67,7 @@ def power_button(bed: Testbed) -> Trace:
 
 
 @pytest.fixture(scope="session")
-def hang_drill(bed: Testbed) -> Trace:
+def hang_drill(bed: "Testbed") -> Trace:
     """A start with the drill: the app's own work stops, its operating system lives on."""
     bed.ensure_off()
     with bed.recording("hang drill") as recorded:
@@ -65,7 +78,7 @@ def hang_drill(bed: Testbed) -> Trace:
 
 
 @pytest.fixture(scope="session")
-def failure(bed: Testbed) -> Trace:
+def failure(bed: "Testbed") -> Trace:
     """The running machine is suspended: supervision has to find out, bypass the app and reset it."""
     bed.ensure_running()
     with bed.recording("failure") as recorded, bed.supervision():
@@ -77,8 +90,9 @@ def failure(bed: Testbed) -> Trace:
 
 
 @pytest.fixture(scope="session")
-def whole_run(bed: Testbed) -> Iterator[Trace]:
+def whole_run(bed: "Testbed", started: Trace, request: pytest.FixtureRequest) -> Iterator[Trace]:
     """All that was recorded, after the machine was undefined: for what holds from the first packet to the last."""
-    bed.ensure_started_once()
+    with suppress(Unreached):  # an app that never beat has a console all the same
+        request.getfixturevalue("steady")
     bed.remove_machine()
     yield bed.trace()

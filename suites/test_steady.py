@@ -6,8 +6,8 @@ from harness.suiterun import Judge
 
 
 @verifies("LIF-001", "RES-004", "HBT-001")
-def test_start(requirement: str, steady: Trace, judge: Judge) -> None:
-    judge(requirement, steady)
+def test_start(requirement: str, started: Trace, judge: Judge) -> None:
+    judge(requirement, started)
 
 
 @verifies("HBT-004", "HBT-005", "HBT-006")
@@ -26,17 +26,17 @@ def test_uses_the_bus(requirement: str, steady: Trace, judge: Judge) -> None:
 
 
 @verifies("OFT-001", "OFT-003", "OFT-004")
-def test_passes_selected_flows(requirement: str, steady: Trace, control: Trace, judge: Judge) -> None:
+def test_passes_selected_flows(requirement: str, steady: Trace, judge: Judge) -> None:
     judge(requirement, steady)
 
 
 @verifies("OTT-002", "OTT-003")
-def test_serves(requirement: str, steady: Trace, control: Trace, judge: Judge) -> None:
+def test_serves(requirement: str, steady: Trace, judge: Judge) -> None:
     judge(requirement, steady)
 
 
 @verifies("FWD-001")
-def test_answers_on_forwarded_ports(requirement: str, steady: Trace, control: Trace, judge: Judge) -> None:
+def test_answers_on_forwarded_ports(requirement: str, steady: Trace, judge: Judge) -> None:
     judge(requirement, steady)
 
 

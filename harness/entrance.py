@@ -1,0 +1,24 @@
+"""Entering the lab's private namespaces, before any thread, socket or libvirt exists."""
+
+import sys
+from collections.abc import Callable
+
+from conformance.errors import UsageError
+from harness import init
+
+
+def require_lab(before: Callable[[], None]) -> None:
+    """Be inside the lab's private namespaces: returns when we are, else replaces this process by itself inside them.
+
+    before is called at the last moment. Raises UsageError where the machine lacks what a run needs.
+    """
+    if init.inside():
+        return
+    from harness import host
+
+    lacking = host.missing()
+    if lacking:
+        lines = "\n  ".join(f"{lack.what}: {lack.remedy}" for lack in lacking)
+        raise UsageError(f"this machine lacks what a run needs:\n  {lines}")
+    before()
+    init.enter([sys.executable, *sys.orig_argv[1:]])

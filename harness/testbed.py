@@ -1,0 +1,347 @@
+"""The testbed: the lab and the app's machine in it, and the verbs that the suites are written in."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from conformance.certification import Step
+from conformance.errors import EnvironmentFault
+from conformance.trace import Trace
+from conformance.verdict import Span
+from harness.busprobe import probe_permissions
+from harness.disk import ImageSlice, Start, environment_xml, write_iso
+from harness.domain_xml import MachineSpec, Nic
+from harness.lab import Lab, LabSpec
+from harness.machine import Machine, State
+from harness.situations import Unreached
+from harness.traffic import Traffic
+
+OPERATION_DEADLINE_S = 30.0
+SETTLE_S = 2.0  # beyond a window's end, so that its last beats are in
+
+
+class Recorded:
+    """A situation's stretch of the trace, there when its block has ended."""
+
+    trace: Trace
+
+
+class Testbed:
+    """``with`` builds the lab and takes it away again; the machine is defined and started by verbs.
+
+    say gets a line of progress for each step.
+    """
+
+    __test__ = False  # the name begins as pytest's test classes do
+
+    def __init__(self, spec: LabSpec, say: Callable[[str], None]) -> None:
+        self.lab = Lab(spec, self._act)
+        self._say = say
+        self._stack = ExitStack()
+        self._machine: Machine | None = None
+        self._situation = ""
+        self._situation_begin = 0.0
+        self._started_at = 0.0
+        self._drill = ""
+        self.steps: tuple[Step, ...] = ()
+        self.notes: list[str] = []
+
+    def __enter__(self) -> "Testbed":
+        with ExitStack() as stack:
+            lab = stack.enter_context(self.lab)
+            self.profile, self._watch, self._plan = lab.profile, lab.watch, lab.plan
+            self._application = lab.application
+            self._traffic = Traffic(lab.plan, lab.network, lab.watch)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _act(self, action: Mapping[str, Any]) -> None:
+        """Carry out what supervision decided."""
+        if action["action"] == "bypass":
+            self.lab.command("userplane", "bypass", active=action["active"], reason=action["why"])
+        elif self._machine is not None:
+            self.lab.command("time", "expect")
+            self._started_at = time.monotonic()
+            self._machine.reset("supervision")
+            if self._machine.state() is State.SUSPENDED:
+                self._machine.resume()
+
+    # situations and steps
+
+    @contextmanager
+    def recording(self, name: str, since: "Trace | None" = None) -> Iterator[Recorded]:
+        """A named situation: its stretch of the trace is there when the block has ended, however it ended.
+
+        since makes it begin with an earlier stretch.
+        """
+        recorded, begin = Recorded(), time.monotonic()
+        self._situation, self._situation_begin = name, begin
+        self._watch.note("situation-begin", begin, "harness", {"name": name})
+        try:
+            yield recorded
+        finally:
+            end = time.monotonic()
+            self._watch.note("situation-end", end, "harness", {"name": name})
+            self._situation = ""
+        first = since.span.begin if since and since.span else begin
+        recorded.trace = self.trace().within(Span(first, end))
+
+    @contextmanager
+    def step(self, keyword: str, *arguments: object) -> Iterator[None]:
+        """A step of the report: keyword, arguments, time and outcome."""
+        self._say(" ".join([keyword, *map(str, arguments)]))
+        begin, texts, outcome = time.monotonic(), tuple(map(str, arguments)), "ok"
+        try:
+            yield
+        except BaseException as error:
+            outcome = str(error) or type(error).__name__
+            raise
+        finally:
+            end = time.monotonic()
+            fields = {"keyword": keyword, "arguments": list(texts), "begin": begin, "end": end, "outcome": outcome}
+            self._watch.note("step", end, "harness", fields)
+            self.steps += (Step(self._situation, keyword, texts, begin, end, outcome),)
+
+    def trace(self) -> Trace:
+        """All that was recorded so far."""
+        return self.lab.trace()
+
+    # the machine
+
+    def power_on(self, drill: str = "") -> None:
+        """Define the machine if need be and start it, with a fresh OVF environment."""
+        with self.step("power on", drill or "no drill"):
+            machine = self._defined()
+            start = Start(
+                mac_addresses=self._plan.topology.mac_addresses,
+                addresses=tuple(nic.address for nic in self._plan.topology.user_plane_nics),
+                gateways=tuple(nic.gateway for nic in self._plan.topology.user_plane_nics),
+                password=self._plan.password if self._application.uses_bus else "",
+                features=tuple(f.id for f in self._application.features if f.default_on),
+                drill=drill,
+            )
+            iso = self.lab.scratch / "environment.iso"
+            document = environment_xml(self._application, start, self.profile)
+            write_iso(document, iso)
+            machine.insert_environment(iso, drill)
+            if self._application.features:
+                self.lab.command("bus", "feature-set", features=list(start.features))
+            self.lab.command("time", "expect")
+            self._started_at = time.monotonic()
+            self._drill = drill
+            machine.start()
+
+    def _defined(self) -> Machine:
+        if self._machine is None:
+            self._machine = self._stack.enter_context(self._make_machine())
+        if self._machine.state() is State.UNDEFINED:
+            self._machine.define()
+        return self._machine
+
+    def _make_machine(self) -> Machine:
+        package, evidence = self.lab.spec.package, self.lab.spec.evidence
+        assert package.image is not None
+        spec = MachineSpec(
+            name=f"racs-{self._application.id}",
+            image=ImageSlice(package.path, package.image.offset, package.image.size),
+            nics=tuple(Nic(nic.network, nic.network, nic.mac) for nic in self._plan.topology.nics),
+            profile=self.profile,
+            accelerator="kvm" if self.lab.accelerator == "kvm" else "tcg",
+            folder=evidence,
+            console=evidence / "console.log",
+            rtc_shift_s=round(self._plan.rtc_shift_s),
+        )
+        return Machine(spec, self._watch.noter("machine"))
+
+    def ensure_running(self) -> None:
+        """The app runs and beats, or `Unreached`."""
+        if self._machine is None or self._machine.state() is not State.RUNNING or self._drill:
+            self.ensure_off()
+            self.power_on()
+        self.await_first_beat()
+        self.require_beating()
+
+    def ensure_off(self) -> None:
+        """The machine is off, if need be by pulling its plug."""
+        if self._machine is not None and self._machine.state() in (State.RUNNING, State.SUSPENDED):
+            with self.step("pull the plug"):
+                self._machine.destroy()
+            self.lab.command("time", "vm-off")
+
+    def await_first_beat(self) -> bool:
+        """Wait for a beat since the last start or reset, up to the boot deadline; whether there was one."""
+        deadline_s = self.profile.number("heartbeat.boot_deadline_s")
+        with self.step("await the first heartbeat", f"{deadline_s:g} s"):
+            return bool(self._watch.wait_until(self._beats, self._started_at + deadline_s + self._guard_s))
+
+    def require_beating(self) -> None:
+        """Raises Unreached where the last start never led to a beat."""
+        if not self._beats():
+            raise Unreached("the app never sent a heartbeat (HBT-001)")
+
+    def _beats(self) -> bool:
+        return bool(self._watch.seen("beat", self._started_at))
+
+    @property
+    def _guard_s(self) -> float:
+        return self.profile.number("host.guard_s")
+
+    def await_ready(self) -> None:
+        """Wait until an app that uses the bus has connected, its features are reported, up to the connect deadline."""
+        if not self._application.uses_bus:
+            return
+        first = self._watch.seen("beat", self._started_at)[0].at
+        deadline_s = self.profile.number("bus.connect_deadline_s")
+        with self.step("await the app on the bus", f"{deadline_s:g} s"):
+            self._watch.wait_until(self._connected, first + deadline_s + self._guard_s)
+
+    def _connected(self) -> bool:
+        attempts = self._watch.seen("mqtt-attempt", self._started_at)
+        connected = any(a["client"] == "app" and a["action"] == "connect" and a["allowed"] for a in attempts)
+        if not self._application.features:
+            return connected
+        return connected and bool(self._watch.seen("feature-status", self._started_at))
+
+    def observe_window(self) -> None:
+        """Let the app alone until the longest window from its first beat is full."""
+        first = self._watch.seen("beat", self._started_at)[0].at
+        window_s = max(self.profile["heartbeat.window_s"], self.profile["time.synchronised_deadline_s"])
+        with self.step("observe", f"until {window_s:g} s after the first heartbeat"):
+            self._watch.let_pass(first + window_s + self._guard_s + SETTLE_S)
+
+    def press_power_button(self) -> None:
+        """Press the button, again after a third of the time, and wait for power-off."""
+        machine = self._defined()
+        limit_s = self.profile.number("lifecycle.power_off_s")
+        begin = time.monotonic()
+        with self.step("press the power button", f"{limit_s:g} s"):
+            for part in (limit_s / 3, limit_s + self._guard_s):
+                machine.press_button()
+                if self._watch.wait_until(self._is_off, begin + part):
+                    break
+        if self._is_off():
+            self.lab.command("time", "vm-off")
+
+    def _is_off(self) -> bool:
+        return self._machine is None or self._machine.state() in (State.OFF, State.CRASHED, State.UNDEFINED)
+
+    @contextmanager
+    def supervision(self) -> Iterator[None]:
+        """Supervision acts, and does not only record, while the block lasts."""
+        with self.step("let supervision act"):
+            self.lab.command("time", "supervise", acting=True)
+        try:
+            yield
+        finally:
+            self.lab.command("time", "supervise", acting=False)
+
+    def suspend(self) -> None:
+        """The whole machine stands still: a failure as supervision sees it."""
+        with self.step("suspend the machine"):
+            self._defined().suspend()
+
+    def await_reset(self) -> None:
+        """Wait until supervision has reset the machine."""
+        begin = self._situation_begin
+        limit_s = self.profile["heartbeat.missed_max"] * self.profile["heartbeat.interval_s"] + OPERATION_DEADLINE_S
+        with self.step("await the reset by supervision", f"{limit_s:g} s"):
+            if not self._watch.wait_until(lambda: self._was_reset(begin), time.monotonic() + limit_s):
+                raise EnvironmentFault("supervision did not reset the machine")
+
+    def _was_reset(self, since: float) -> bool:
+        return any(event["state"] == "reset" for event in self._watch.seen("vm-state", since))
+
+    def await_hang(self) -> None:
+        """Watch the app hang: past the drill's time and supervision's, its system asked for and its service used."""
+        first = self._watch.seen("beat", self._started_at)
+        if not first:
+            return
+        after_s = self.profile["heartbeat.hang_after_s"]
+        silent_s = self.profile["heartbeat.missed_max"] * self.profile["heartbeat.interval_s"] + self._guard_s
+        running = first[0].at
+        with self.step("watch the app hang", f"{after_s:g} s after its first running beat"):
+            self._watch.let_pass(running + after_s + silent_s)
+            self._traffic.ask_for_address()
+            self._traffic.use_hung_app()
+            self._watch.let_pass(running + after_s + 2 * silent_s)
+
+    def remove_machine(self) -> None:
+        """Undefine the machine; what it leaves behind, LIF-005 sees."""
+        if self._machine is None or self._machine.state() is State.UNDEFINED:
+            return
+        self.ensure_off()
+        with self.step("undefine the machine"):
+            self._machine.undefine()
+
+    def ensure_started_once(self) -> None:
+        """Raises Unreached where nothing was ever booted in this run."""
+        if self._machine is None:
+            raise Unreached("nothing was booted in this run")
+
+    # traffic: see harness/traffic.py
+
+    @contextmanager
+    def stand_in(self) -> Iterator[None]:
+        """A host of ours in the app's place, with its addresses and the services that it declares."""
+        with self.step("put a stand-in in the app's place"), ExitStack() as stack:
+            stack.enter_context(self.lab.network.stand_in())
+            log = self.lab.log("stand-in")
+            stack.enter_context(self._traffic.stand_in_services(log, self.lab.on_event))
+            yield
+
+    def exchange_control_traffic(self) -> None:
+        with self.step("exchange traffic that no rule selects"):
+            self._traffic.control()
+
+    def use_services(self) -> None:
+        with self.step("use what the app serves or passes"):
+            self._traffic.use_app()
+
+    def use_services_again(self) -> None:
+        with self.step("use it again"):
+            self._traffic.use_app(thorough=False)
+
+    def use_forwards(self) -> None:
+        if self._application.forwards:
+            with self.step("use the forwarded ports"):
+                self._traffic.use_forwards()
+
+    def probe_undeclared_ports(self) -> None:
+        with self.step("try ports that nobody declared"):
+            self._traffic.probe_undeclared_ports()
+
+    def resolve_endpoints(self) -> None:
+        if self._application.endpoints:
+            with self.step("resolve the app's names"):
+                self._traffic.resolve_endpoints()
+
+    def probe_bus_permissions(self) -> None:
+        if self._application.uses_bus:
+            with self.step("try the bus with the app's credentials"):
+                probe_permissions(self.lab)
+
+    def switch_features(self) -> None:
+        """Switch every declared feature off and on once, waiting for the status each time."""
+        declared = tuple(feature.id for feature in self._application.features)
+        on = [feature.id for feature in self._application.features if feature.default_on]
+        for feature in declared:
+            for active in (False, True):
+                on = [f for f in declared if (f in on and f != feature) or (f == feature and active)]
+                self._switch(on, f"{feature} {'on' if active else 'off'}")
+
+    def _switch(self, on: list[str], what: str) -> None:
+        limit_s = self.profile.number("afm.feature_taken_up_s")
+        with self.step("switch a feature", what):
+            begin = time.monotonic()
+            self.lab.command("bus", "feature-set", features=on)
+            self._watch.wait_until(lambda: self._taken_up(on, begin), begin + limit_s + self._guard_s)
+
+    def _taken_up(self, on: list[str], since: float) -> bool:
+        for event in self._watch.seen("feature-status", since):
+            if sorted(f["id"] for f in event["features"] if f.get("state") == "on") == sorted(on):
+                return True
+        return False

@@ -1,0 +1,63 @@
+"""Events as they come in: recorded, and waited for. No suite sleeps; it waits for a condition, with a deadline."""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from conformance.errors import EnvironmentFault
+from conformance.trace import Event
+from harness.recorder import Recorder
+
+T = TypeVar("T")
+
+
+class Watch:
+    """Records events from any thread and wakes who waits for what they bring about."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._seen: dict[str, list[Event]] = defaultdict(list)
+        self._changed = threading.Condition()
+
+    def note(self, kind: str, at: float, source: str, fields: Mapping[str, Any]) -> Event:
+        event = self._recorder.note(kind, at, source, fields)
+        with self._changed:
+            self._seen[kind].append(event)
+            self._changed.notify_all()
+        return event
+
+    def noter(self, source: str) -> Callable[[str, float, Mapping[str, Any]], None]:
+        """note(kind, at, fields) for one source."""
+
+        def note(kind: str, at: float, fields: Mapping[str, Any]) -> None:
+            self.note(kind, at, source, fields)
+
+        return note
+
+    def seen(self, kind: str, since: float = 0.0) -> tuple[Event, ...]:
+        """The events of a kind with at >= since."""
+        with self._changed:
+            return tuple(event for event in self._seen[kind] if event.at >= since)
+
+    def let_pass(self, until: float) -> None:
+        """Wait for nothing but time, to a monotonic instant; a process of the lab that dies ends it too."""
+        self.wait_until(lambda: False, until)
+
+    def wait_until(self, condition: Callable[[], T], deadline: float) -> T:
+        """The first true value of condition, looked at whenever an event came; its last value at the deadline.
+
+        deadline is monotonic seconds. Raises EnvironmentFault as soon as a process of the lab has died.
+        """
+        while True:
+            value = condition()
+            with self._changed:
+                died = self._seen["process-died"]
+                if died:
+                    raise EnvironmentFault(f"{died[0]['process']} died (status {died[0]['status']})")
+                left = deadline - time.monotonic()
+                if value or left <= 0:
+                    return value
+                # conditions are looked at between events too: some hold with time alone
+                self._changed.wait(min(left, 0.2))
