@@ -10,6 +10,7 @@ from package_parts import NOW, ROOT, Entry, issue, write_tar
 from conformance import profile as profiles
 from conformance.catalogue import load as load_catalogue
 from conformance.checks.descriptor import CHECKS
+from conformance.judge import judge_package
 from conformance.package import Package, open_package
 from conformance.package.certificate import Trust
 from conformance.verdict import Outcome, Verdict
@@ -37,7 +38,8 @@ def example_acl(example: str) -> bytes:
 
 def judge(folder: Path, example: str, *edits: Edit) -> dict[str, Outcome]:
     package = packed(folder, text_of(example, *edits).encode(), example_acl(example))
-    return {requirement: check(package, PROFILE, TRUST) for requirement, check in CHECKS.items()}
+    catalogue = load_catalogue()
+    return {requirement: judge_package(catalogue[requirement], package, PROFILE, TRUST) for requirement in CHECKS}
 
 
 def with_verdict(outcomes: dict[str, Outcome], *verdicts: Verdict) -> set[str]:

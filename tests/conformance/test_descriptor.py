@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from descriptor_cases import EXAMPLES, GIB, INVALID, VALID, Edit, more_sections, mount, storage, text_of
+from descriptor_cases import EXAMPLES, GIB, INVALID, VALID, Edit, more_hardware, more_sections, mount, storage, text_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -65,6 +65,33 @@ def test_where_of_a_schema_fault_has_xpath_and_line() -> None:
     text = text.replace("<r:ApplicationSection", '<r:ApplicationSection xmlns:r="urn:racs:application:1"')
     (fault,) = [fault for fault in read(text).faults if fault.requirement == "DSC-001"]
     assert re.search(r"Features/\w+:Feature\[2\] \(line \d+\)$", fault.finding.where)
+
+
+@pytest.mark.parametrize(
+    ("edits", "hint"),
+    [
+        ([("AllocationSettingData", "AllocationSettingData.xsd")], "without"),
+        ([("<rasd:ElementName>The disk</rasd:ElementName>", "")], "ElementName and InstanceID"),
+        ([(' ovf:href="auth/acl.xml"', "")], "prefix"),
+        ([("<ovf:Info>The boot disk</ovf:Info>", "")], "examples/goon"),
+        ([("envelope/2", "envelope/1")], "OVF 2.0"),
+    ],
+)
+def test_what_tools_get_wrong_has_a_remedy_of_its_own(edits: list[Edit], hint: str) -> None:
+    found = [fault.finding for fault in read(text_of("goon", *edits)).faults if fault.requirement == "DSC-001"]
+    assert hint in found[0].remedy
+
+
+def test_items_in_the_order_of_virtualbox_have_a_remedy() -> None:
+    """It writes StorageItem before EthernetPortItem."""
+    cim = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_{}AllocationSettingData"
+    items = [
+        f'<ovf:{name} xmlns:x="{cim.format(of)}"><x:ElementName/><x:InstanceID>{number}</x:InstanceID></ovf:{name}>'
+        for name, of, number in (("StorageItem", "Storage", 80), ("EthernetPortItem", "EthernetPort", 81))
+    ]
+    text = text_of("goon", more_hardware("".join(items)))
+    (remedy,) = [fault.finding.remedy for fault in read(text).faults if fault.requirement == "DSC-001"]
+    assert "then StorageItem" in remedy
 
 
 def test_the_whole_application_is_read() -> None:
