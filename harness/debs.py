@@ -38,7 +38,7 @@ def fetch(packages: Sequence[str], folder: Path, progress: Callable[[str], None]
     try:
         return _fetch(packages, archives, options, progress)
     except UsageError:
-        progress("the host's package lists do not do: fetching lists of our own")
+        progress("the host's package lists lead nowhere: fetching lists of our own")
     own = folder / "lists"
     (own / "partial").mkdir(parents=True, exist_ok=True)
     options += ("-o", f"Dir::State::lists={own}")
