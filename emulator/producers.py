@@ -157,4 +157,7 @@ class Producers:
 
 def _next_beat(anchor: float, period_s: float, now: float) -> float:
     """The first instant after now that is a whole number of periods from the anchor."""
-    return anchor + (math.floor((now - anchor) / period_s) + 1) * period_s
+    beats = math.floor((now - anchor) / period_s) + 1
+    while anchor + beats * period_s <= now:  # rounding
+        beats += 1
+    return anchor + beats * period_s
