@@ -73,6 +73,7 @@ def extended_image() -> bytes:
 
 HUGE_KEY = replace(LEAF, modulus=(1 << 8199) + 9)
 FAR_ROOT = Form("far root", ca=True, usage="key_cert_sign")
+NEW_KEY = Form("middle", kind="P-384", ca=True, usage="key_cert_sign")
 RSA_ROOT = Form("rsa root", kind="RSA-2048", ca=True)
 UPPER = re.compile(rb"[0-9a-f]{64}")
 PACKED_OTHER = "http://www.gnome.org/~markmc/qcow-image-format.html"
@@ -89,6 +90,7 @@ VALID: dict[str, Kit] = {
     "P-384 leaf": leaf(kind="P-384"),
     "root included": chained(issue(LEAF, MIDDLE), issue(ROOT), issue(MIDDLE, ROOT)),
     "one that nobody needs": chained(issue(LEAF, MIDDLE), issue(FAR_ROOT), issue(MIDDLE, ROOT)),
+    "self-issued issuers do not count": chained(issue(LEAF, NEW_KEY), issue(NEW_KEY, MIDDLE), issue(MIDDLE, ROOT)),
     "leaf straight from the root": chained(issue(LEAF, ROOT)),
     "leaf without extensions": leaf(usage=None, purposes=None),
     "any purpose": leaf(purposes=(ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,)),

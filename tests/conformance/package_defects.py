@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from package_cases import (
     FAR_ROOT,
@@ -58,6 +59,16 @@ def base256(data: bytes) -> bytes:
     return data[:at] + checked(block) + data[at + 512 :]
 
 
+def loosened(text: bytes) -> bytes:
+    """Set a bit of the leaf's last base64 digit that no byte of it takes."""
+    digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    at = text.index(b"=\n-----END")
+    at -= text[at - 1 : at] == b"="
+    return text[: at - 1] + digits[digits.index(text[at - 1]) + 1 :][:1] + text[at:]
+
+
+NAMES = (replace(LEAF, name="leaf" + "x" * count) for count in range(9))
+PADDED = next(form for form in NAMES if len(issue(form, MIDDLE).public_bytes(Encoding.DER)) % 3)
 SPARE = Entry("notes", b"x")
 DEFECTS: list[tuple[str, Kit, str]] = [
     # PKG-001: what the archive is made of
@@ -99,6 +110,9 @@ DEFECTS: list[tuple[str, Kit, str]] = [
     ("non-ASCII name", Kit(edit_entries=added(Entry("\xe4", b"x"))), "PKG-001"),
     ("line feed in a name", Kit(edit_entries=added(Entry("a\nb", b"x"))), "PKG-001"),
     ("hidden bytes behind a name", Kit(edit_entries=entry("disk.qcow2", fields=((50, b"hidden"),))), "PKG-001"),
+    ("bytes at a header's end", Kit(edit_entries=entry("disk.qcow2", fields=((510, b"x"),))), "PKG-001"),
+    ("link name of a regular file", Kit(edit_entries=entry("disk.qcow2", fields=((157, b"x"),))), "PKG-001"),
+    ("base-256 owner", Kit(edit_entries=entry("disk.qcow2", fields=((108, b"\x80\0\0\0\0\0\1\0"),))), "PKG-001"),
     ("image by an odd name", Kit(edit_entries=entry("disk.qcow2", name="../disk.qcow2")), "PKG-001"),
     ("odd name all over", Kit(image_name="_disk.qcow2"), "PKG-001"),
     ("duplicate", Kit(edit_entries=added(Entry("disk.qcow2", b"other"))), "PKG-001"),
@@ -168,6 +182,8 @@ DEFECTS: list[tuple[str, Kit, str]] = [
     ("not closed", cert_of(lambda text: text[:-10]), "PKG-006"),
     ("garbage for a certificate", cert_of(lambda text: re.sub(rb"MII", b"AII", text)), "PKG-006"),
     ("ragged lines", cert_of(lambda text: rewrap(text, 64).replace(b"-----\nMII", b"-----\nM\nII")), "PKG-006"),
+    ("PEM of 80 columns", cert_of(lambda text: rewrap(text, 80)), "PKG-006"),
+    ("base64 with loose bits", Kit(signer=PADDED, edit_certificate=loosened), "PKG-006"),
     ("leaf second", chained(issue(MIDDLE, ROOT), issue(LEAF, MIDDLE)), "PKG-006"),
     ("signed by another key", chained(issue(LEAF, MIDDLE), issue(MIDDLE, ROOT), signer=replace(LEAF, name="else")),
      "PKG-006"),

@@ -117,6 +117,13 @@ def test_validity_includes_both_ends(tmp_path: Path) -> None:
         assert ("PKG-007" in with_verdict(outcomes, Verdict.FAIL)) is fails
 
 
+def test_a_bad_line_is_no_missing_line_besides(tmp_path: Path) -> None:
+    kit = next(kit for label, kit, _ in DEFECTS if label == "CR LF")
+    assert [finding.where[:14] for finding in judge(tmp_path, kit.build())["PKG-004"].findings] == [
+        f"app.mf, line {line}" for line in (1, 2, 3)
+    ]
+
+
 def test_remedies_name_the_command(tmp_path: Path) -> None:
     for name, command in (("CR LF", "sha256sum"), ("GNU magic", "tar --format=ustar"), ("odd digits", "openssl dgst")):
         kit, requirement = next((kit, one) for label, kit, one in DEFECTS if label == name)

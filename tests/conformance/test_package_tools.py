@@ -122,6 +122,23 @@ def test_openssl_s_own_root_and_leaf(tmp_path: Path) -> None:
     assert failing(tmp_path / "app.ova", Trust("rd", (issue(ROOT),), root.not_valid_before_utc)) == {"PKG-007"}
 
 
+def test_a_root_of_version_1(tmp_path: Path) -> None:
+    """Without extensions: who gave it as a root vouches for it. As an issuer below a root it is none."""
+    write_key(tmp_path / "root.key", ROOT.key)
+    request = ("openssl", "req", "-new", "-key", "root.key", "-subj", "/CN=root", "-out", "root.csr")
+    run(*request, folder=tmp_path)
+    make = ("openssl", "x509", "-req", "-in", "root.csr", "-signkey", "root.key", "-days", "9999", "-out", "root.pem")
+    run(*make, folder=tmp_path)
+    root = x509.load_pem_x509_certificate((tmp_path / "root.pem").read_bytes())
+    if root.version is not x509.Version.v1:
+        pytest.skip("this OpenSSL makes version 3 of its own accord")
+    (tmp_path / "app.ova").write_bytes(Kit().build())
+    at = max(NOW, root.not_valid_before_utc)
+    assert failing(tmp_path / "app.ova", Trust("rd", (root,), at)) == set()
+    (tmp_path / "app.ova").write_bytes(Kit(chain=(issue(LEAF, ROOT), root)).build())
+    assert failing(tmp_path / "app.ova", Trust("rd", (issue(MIDDLE, ROOT),), at)) == {"PKG-007"}
+
+
 IMAGES = {
     "v3": ("-o", "compat=1.1"),
     "v2": ("-o", "compat=0.10"),
