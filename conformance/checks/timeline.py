@@ -178,11 +178,11 @@ def longest(trace: Trace, profile: Profile) -> Stretch | None:
 
 
 def _lives(found: Sequence[Boot]) -> list[list[Boot]]:
-    """Boots that follow each other without a plan belong together; a suspension was one."""
+    """Boots that follow each other without a plan belong together."""
     lives: list[list[Boot]] = []
     for boot in found:
         last = lives[-1][-1] if lives else None
-        if last is None or boot.reason == _PLANNED or last.suspended or last.end != boot.begin:
+        if last is None or boot.reason == _PLANNED or last.end != boot.begin:
             lives.append([boot])
         else:
             lives[-1].append(boot)

@@ -80,6 +80,7 @@ FIRST_BEATS = [
     (run(started(), at_end(START + DEADLINE + 0.5)), UNCLEAR),
     (run(started(), [beat(FIRST, 0, app="lens")], at_end(START + DEADLINE + 2)), FAIL),
     (run(started(), vm(20.0, "destroyed"), at_end(200.0)), UNCLEAR),
+    (run(started(), vm(15.0, "suspended"), vm(60.0, "resumed"), at_end(START + DEADLINE + 2)), UNCLEAR),
     (run(started(), vm(20.0, "powered-off", reason="guest"), at_end(200.0)), FAIL),
     (run(started(), vm(20.0, "crashed", reason="hypervisor"), at_end(200.0)), FAIL),
     # a beat that was under way when the VM was reset is none of the new start
@@ -204,6 +205,14 @@ def test_a_number_that_the_labs_own_socket_lost_is_not_the_apps() -> None:
 
 
 STOPPING = [*started(), *beats(20, 85), beat(85, 65, "stopping")]
+
+
+def changing(begin: int) -> list[Row]:
+    """Ten seconds that begin with a beat of another state, one extra."""
+    states = [(begin + 0.0, "starting"), *((begin + 0.2 + n * 0.98, "running") for n in range(10))]
+    return [beat(at, n, state) for n, (at, state) in enumerate(states)]
+
+
 RATES = [
     (run(started(), beats(20, 100)), PASS),
     (run(started(), beats(20, 100, interval=1.02)), PASS),
@@ -218,6 +227,7 @@ RATES = [
     (run(started(), beats(20, 40), at_end(120)), FAIL),  # stopped for good
     # an extra beat at each change of state
     (run(started(), [beat(20, 0, "starting"), beat(20.3, 1)], beats(21, 100, seq=2)), PASS),
+    (run(started(), [row for at in range(20, 100, 10) for row in changing(at)]), PASS),
     # stops where it says so and the VM goes off, no earlier
     (
         run(started(), beats(20, 85), [beat(85, 65, "stopping")], vm(90, "powered-off", reason="guest"), at_end(200)),
@@ -339,6 +349,8 @@ SILENT = [flow(35.0, False)]
 ALIVE = captured(arp(35.0, "request"), arp(35.001, "reply"))
 WEB = {"protocol": "tcp", "pattern": "http", "server_address": "203.0.113.5", "server_port": 80}
 
+EARLY = captured(arp(32.0, "request"), arp(32.001, "reply"))
+
 HANGS = [
     (run(WORKED, SILENT, at_end(60), captures=ALIVE), PASS),
     (run(HANG, beats(20, 34), SILENT, at_end(60), captures=ALIVE), PASS),
@@ -355,7 +367,8 @@ HANGS = [
     (run(WORKED, [flow(35.0, False, pattern="connect")], at_end(60), captures=ALIVE), UNCLEAR),
     (run(WORKED, [flow(35.0, False, server_port=9)], at_end(60), captures=ALIVE), UNCLEAR),
     (run(WORKED, [flow(25.0, False)], at_end(60), captures=ALIVE), UNCLEAR),  # before the hang
-    (run(WORKED, at_end(33.0), captures=ALIVE), UNCLEAR),
+    (run(WORKED, [flow(31.0, False)], at_end(33.5), captures=EARLY), UNCLEAR),  # not long enough
+    (run(WORKED, [flow(31.0, False)], at_end(34.5), captures=EARLY), PASS),
     (run(HANG, at_end(60), captures=ALIVE), UNCLEAR),  # never ran
     (run(started(), beats(20, 60), SILENT, captures=ALIVE), UNCLEAR),  # no drill
     (run(HANG, beats(20, 31, app="lens"), [flow(35.0, False, **WEB)], at_end(60), captures=ALIVE, app=LENS), PASS),
@@ -397,6 +410,10 @@ SUSPENDED = [*started(), *STEADY, *vm(100.0, "suspended"), *vm(103.2, "reset", 2
         (run(SUSPENDED, vm(103.3, "resumed", 2), at_end(130)), UNCLEAR),
         (run(SUSPENDED, vm(103.3, "resumed", 2), vm(103.4 + DEADLINE, "reset", 3, "supervision")), FAIL),
         (run(started(), STEADY, vm(103, "reset", 2), beats(112, 120)), UNCLEAR),
+        (
+            run(started(), STEADY, vm(100, "suspended"), vm(103, "destroyed"), vm(104, "started", 2), beats(112, 120)),
+            UNCLEAR,
+        ),
         (run(started(), STEADY, vm(103, "reset", 2, "supervision"), beats(112, 120)), UNCLEAR),
     ],
 )
@@ -416,6 +433,7 @@ DISCIPLINE = [
     (run(started(), beats(20, 30, interval=0.5), captures=captured(*own())), PASS),
     (run(started(), beats(20, 30.5, interval=0.47), captures=captured(*own())), FAIL),
     (run(started(), beats(20, 30.5, interval=0.47)), FAIL),
+    (run(started(), beats(20, 30, interval=0.48), captures=captured(*own())), FAIL),  # 21 of them
     (run(started(), STEADY, captures=captured(*own(udp(30, "10.199.0.9", 7400)))), FAIL),
     (run(started(), STEADY, captures=captured(*own(udp(30, "10.199.0.255", 7400)))), FAIL),
     (run(started(), STEADY, captures=captured(*own(udp(30, "203.0.113.9", 9999, GOOD)))), FAIL),
