@@ -50,7 +50,8 @@ def _judge_boot(tally: Tally, boot: Boot, trace: Trace, profile: Profile) -> Non
         (last.event.reference,),
     )
     verdict = beyond(late, limit + guard / 2, guard / 2)
-    tally.add(verdict, f"the last heartbeat came {late:+.1f} s from the hang", finding)
+    when = f"{abs(late):.1f} s {'after' if late > 0 else 'before'} the hang"
+    tally.add(verdict, f"the last heartbeat came {when}", finding)
     if boot.end < hang + limit + guard and verdict is Verdict.PASS:
         tally.unclear.append(f"only {boot.end - hang:.1f} s after the hang were observed")
     span = Span(hang, boot.end)
