@@ -154,7 +154,7 @@ def test_crafted_packets_cross_as_they_are(tmp_path: Path) -> None:
         *(bytes(piece) for piece in fragment(large, fragsize=1480)),  # type: ignore[no-untyped-call]
         bytes(IP(src=ue, dst=SERVER, id=10) / UDP(sport=1, dport=9000) / bytes(1472)),
         bytes(IP(src=ue, dst=SERVER, id=11, options=b"\x94\x04\0\0") / UDP(sport=1, dport=9000) / b"x"),
-        bytes(IP(src=ue, dst=SERVER, id=12, ttl=1) / TCP(sport=1, dport=80, flags="S")),
+        bytes(IP(src=ue, dst=SERVER, id=12, ttl=1) / TCP(sport=1, dport=80, flags="A")),  # no answer to the answer
         bytes(IP(src=ue, dst=SERVER, id=13, proto=47) / b"gre"),
         bytes(IPv6(src="2001:db8:45::1", dst="2001:db8::9") / TCP(sport=1, dport=80)),
         bytes(IP(src=ue, dst=SERVER, id=14) / UDP(sport=1, dport=9000, chksum=1) / b"wrong"),
