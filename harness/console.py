@@ -82,8 +82,8 @@ class Console:
 
     def begin_boot(self, boot: int) -> None:
         """From the file's present end on, lines belong to this boot."""
-        self._boot_offset = os.fstat(self._file).st_size
         with self._lock:
+            self._boot_offset = os.fstat(self._file).st_size
             self._boundaries.append((self._boot_offset, boot))
 
     def wrote_since_boot(self) -> bool:
@@ -102,17 +102,17 @@ class Console:
 
     def _drain(self) -> None:
         while True:
-            with self._lock:
+            with self._lock:  # over both: a boot that begins in between would be read past
                 boundary = self._boundaries[0] if self._boundaries else None
-            if boundary and boundary[0] <= self._offset:
+                due = boundary is not None and boundary[0] <= self._offset
+                wanted = min(_READ_BYTES, boundary[0] - self._offset) if boundary else _READ_BYTES
+                data = b"" if due else os.pread(self._file, wanted, self._offset)
+                if due:
+                    self._boundaries.pop(0)
+            if boundary and due:
                 self._hand(self._cutter.rest())  # a line that the reset cut off
                 self._boot = boundary[1]
-                with self._lock:
-                    self._boundaries.pop(0)
-                continue
-            wanted = min(_READ_BYTES, boundary[0] - self._offset) if boundary else _READ_BYTES
-            data = os.pread(self._file, wanted, self._offset)
-            if not data:
+            elif not data:
                 return
             self._offset += len(data)
             self._hand(self._cutter.feed(data))
