@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def packet(number: int) -> bytes:
-    """The n-th packet: TCP of both directions in many sizes, first and later fragments, and some with nonsense inside."""
+    """The n-th packet: TCP of both directions in many sizes, first and later fragments, some with nonsense inside."""
     noise = random.Random(number)
     size = (0, 1, 2, 7, 63, 64, 511, 512, 1200, 1399, 1400, 1460)[number % 12]
     uplink = number % 2 == 0
