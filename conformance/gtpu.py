@@ -14,6 +14,7 @@ PORT = 2152  # 4.4.2
 
 _HEADER = struct.Struct("!BBHI")
 _OPTIONAL = struct.Struct("!HBB")
+_PLAIN_G_PDU = b"\x30\xff"  # without optional fields, as nearly all are
 _OPTIONAL_FLAGS = 0x07  # E, S and PN: one of them set, and all three optional fields are there (5.1)
 
 
@@ -121,12 +122,10 @@ def g_pdu_offset(data: bytes) -> int:
 
     Extension headers are skipped unless one must be understood (5.2.1): we understand none.
     """
-    if len(data) < 8 or data[1] != MessageType.G_PDU or data[0] & 0xF0 != 0x30:
+    if data[:2] == _PLAIN_G_PDU:
+        return 8 if int.from_bytes(data[2:4]) == len(data) - 8 else 0
+    if data[1:2] != _PLAIN_G_PDU[1:]:
         return 0
-    if int.from_bytes(data[2:4]) != len(data) - 8:
-        return 0
-    if not data[0] & _OPTIONAL_FLAGS:
-        return 8
     try:
         message = decode(data)
     except MalformedMessage:

@@ -6,7 +6,7 @@ for a packet that only crosses but the run that carries it.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 Address = tuple[str, int]
@@ -36,13 +36,11 @@ class Element(Protocol):
     def receive(self, buffer: bytes, segment_size: int, source: Source, now: float) -> Sequence[Run]: ...
 
 
-def segments(buffer: bytes, segment_size: int) -> Iterator[bytes]:
+def segments(buffer: bytes, segment_size: int) -> Sequence[bytes]:
     """The packets of a buffer."""
     if len(buffer) <= segment_size:
-        yield buffer
-        return
-    for begin in range(0, len(buffer), segment_size):
-        yield buffer[begin : begin + segment_size]
+        return (buffer,)
+    return [buffer[begin : begin + segment_size] for begin in range(0, len(buffer), segment_size)]
 
 
 def source_address(packet: bytes) -> bytes:

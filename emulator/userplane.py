@@ -21,7 +21,7 @@ from emulator.ue import Bearer
 
 ENB, EPC, VNIC, BREAKOUT = "s1u_enb_ups", "s1u_epc_ups", "vnic_", "breakout_tun"
 
-_VERDICTS_MAX = 65536
+_VERDICTS_MAX = 65536  # of a protocol
 _FRAGMENTED_MAX = 1024
 
 Selects = Callable[[Packet], bool]
@@ -163,24 +163,23 @@ class _Selector:
     def __init__(self, rules: Or) -> None:
         self._selects: Selects = compile_rule(rules)
         self._by_packet = bool(fields(rules) & {"dscp", "length"})  # then packets of one flow differ
-        self._verdicts: dict[bytes, bool] = {}
+        self._verdicts: list[dict[bytes, bool]] = [{} for _ in range(256)]  # by protocol
         self._fragmented: dict[bytes, bool] = {}
 
     def selects(self, data: bytes, offset: int) -> bool:
         """Of the packet at this offset of a G-PDU. Malformed ones are never selected."""
-        fragment = int.from_bytes(data[offset + 6 : offset + 8]) & 0x3FFF
-        whole = int.from_bytes(data[offset + 2 : offset + 4]) == len(data) - offset
-        if fragment or not whole or data[offset] != 0x45:
+        fragmented = data[offset + 6] & 0x3F or data[offset + 7]
+        if data[offset] != 0x45 or fragmented or int.from_bytes(data[offset + 2 : offset + 4]) != len(data) - offset:
             return self._selects_slowly(data[offset:])
-        # TEID, protocol, addresses and ports: all that a verdict can hang on, but for the fields of a packet of its own
-        key = data[4:8] + data[offset + 9 : offset + 10] + data[offset + 12 : offset + 24]
+        # protocol, addresses and ports: all that a verdict can hang on, but for the fields of a packet of its own
+        verdicts, key = self._verdicts[data[offset + 9]], data[offset + 12 : offset + 24]
         if self._by_packet:
             key += data[offset + 1 : offset + 4]
-        verdict = self._verdicts.get(key)
+        verdict = verdicts.get(key)
         if verdict is None:
-            if len(self._verdicts) >= _VERDICTS_MAX:
-                self._verdicts.clear()
-            verdict = self._verdicts[key] = self._selects_slowly(data[offset:])
+            if len(verdicts) >= _VERDICTS_MAX:
+                verdicts.clear()
+            verdict = verdicts[key] = self._selects_slowly(data[offset:])
         return verdict
 
     def _selects_slowly(self, data: bytes) -> bool:
