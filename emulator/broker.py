@@ -8,6 +8,7 @@ import asyncio
 import os
 import secrets
 import shutil
+import socket
 from collections import deque
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -18,6 +19,8 @@ from emulator.publication import Publication
 
 START_DEADLINE_S = 10.0
 STOP_DEADLINE_S = 3.0
+CONNECT_DEADLINE_S = 5.0
+_BACKLOG_PAUSE_S = 0.01
 _SOCKET = "bus.sock"
 # `user root` keeps mosquitto from looking for a user of its own. Without max_queued_messages 0: with it 2.0.11 cuts
 # clients. No $SYS topics: nobody of the contract's world may read them.
@@ -40,6 +43,9 @@ connection_messages false
 def socket_path(folder: Path) -> Path:
     """Where the broker of a folder listens while it runs."""
     return folder / "broker" / _SOCKET
+
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Broker:
@@ -74,10 +80,20 @@ class Broker:
         await self._stack.aclose()
         await self._reader
 
-    @property
-    def address(self) -> str:
-        """Path of the broker's socket for this process: short, however deep the folder is (unix(7): 108 bytes)."""
-        return f"/proc/self/fd/{self._descriptor}/{_SOCKET}"
+    async def connect(self) -> Streams:
+        """A connection to the broker. Raises OSError when it cannot be had, TimeoutError included."""
+        # by this path, as a socket's has 108 bytes at most (unix(7)) and the folder may be deep
+        path = f"/proc/self/fd/{self._descriptor}/{_SOCKET}"
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.setblocking(False)
+            async with asyncio.timeout(CONNECT_DEADLINE_S):
+                while not _connected(connection, path):
+                    await asyncio.sleep(_BACKLOG_PAUSE_S)
+            return await asyncio.open_unix_connection(sock=connection)
+        except BaseException:
+            connection.close()
+            raise
 
     async def ended(self) -> int:
         """Wait until the process ended; its exit status, negative for a signal."""
@@ -134,6 +150,15 @@ class Broker:
             pass
 
 
+def _connected(connection: socket.socket, path: str) -> bool:
+    """False while the broker's backlog is full: Linux says EAGAIN then, which asyncio takes for a connect under way."""
+    try:
+        connection.connect(path)
+    except BlockingIOError:
+        return False
+    return True
+
+
 class Publisher:
     """The platform's own connection to the broker: publishes with QoS 0, from ``async with`` to its end."""
 
@@ -141,7 +166,7 @@ class Publisher:
         self._broker = broker
 
     async def __aenter__(self) -> "Publisher":
-        reader, self._writer = await asyncio.open_unix_connection(self._broker.address)
+        reader, self._writer = await self._broker.connect()
         # a name that no app can hit: a client that takes another's identifier ends its connection
         self._writer.write(mqttpackets.connect(f"racs-{secrets.token_hex(8)}"))
         answer = await reader.readexactly(4)

@@ -8,16 +8,20 @@ import asyncio
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 
 from emulator.account import Account
+from emulator.broker import Streams
 from emulator.guard import Action, Close, Guard, Peer, Published, ToBroker, ToClient
 from emulator.service import Note
 
-CONNECTIONS_MAX = 1000
+CONNECTIONS_MAX = 400  # two descriptors each, of the usual 1,024
 CLOSE_DEADLINE_S = 2.0
 _CHUNK_BYTES = 1 << 16
+
+Connect = Callable[[], Awaitable[Streams]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +51,14 @@ class Bus:
         self._connections: dict[_Connection, asyncio.Task[None]] = {}
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def open(self, broker_address: str) -> None:
-        """Accept clients and connect each to the broker's socket at this path."""
+    async def open(self, connect: Connect) -> None:
+        """Accept clients, each with a connection to the broker of its own."""
         for client, listener in self._listeners.items():
 
             async def accepted(
                 reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: str = client
             ) -> None:
-                await self._accept(reader, writer, client, broker_address)
+                await self._accept(reader, writer, client, connect)
 
             self._servers.append(await asyncio.start_server(accepted, sock=listener.dup()))
 
@@ -70,7 +74,7 @@ class Bus:
         await asyncio.gather(*self._connections.values(), return_exceptions=True)
 
     async def _accept(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: str, broker_address: str
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: str, connect: Connect
     ) -> None:
         peer = Peer(next(self._numbers), client, writer.get_extra_info("peername")[0])
         guard = Guard(self._account, peer, self._packet_bytes_max)
@@ -82,7 +86,7 @@ class Bus:
         assert task  # start_server runs its callback as one
         self._connections[connection] = task
         try:
-            await connection.run(broker_address)
+            await connection.run(connect)
         except Exception as error:  # a bug of ours: whoever runs the bus has to hear of it
             if not self.failed.done():
                 self.failed.set_exception(error)
@@ -102,9 +106,9 @@ class _Connection:
         self._client = reader
         self._writers: dict[type[ToClient | ToBroker], asyncio.StreamWriter] = {ToClient: writer}
 
-    async def run(self, broker_address: str) -> None:
+    async def run(self, connect: Connect) -> None:
         try:
-            broker, self._writers[ToBroker] = await asyncio.open_unix_connection(broker_address)
+            broker, self._writers[ToBroker] = await connect()
         except OSError:
             return self.cut("the broker is away")
         pumps = [
@@ -132,12 +136,9 @@ class _Connection:
     async def _pump(
         self, reader: asyncio.StreamReader, receive: Callable[[bytes, float], Sequence[Action]], at_end: str
     ) -> None:
-        try:
-            while data := await reader.read(_CHUNK_BYTES):
-                if await self._perform(receive(data, time.monotonic())):
-                    return
-        except ConnectionError:
-            pass
+        while data := await _read(reader):
+            if await self._perform(receive(data, time.monotonic())):
+                return
         await self._perform(self._guard.close(at_end, time.monotonic()))
 
     async def _perform(self, actions: Sequence[Action]) -> bool:
@@ -159,7 +160,7 @@ class _Connection:
             if data:
                 self._writers[end].write(bytes(data))
                 if not ending:
-                    await self._writers[end].drain()
+                    await _drain(self._writers[end])
         return ending
 
     async def _close(self) -> None:
@@ -169,9 +170,22 @@ class _Connection:
             async with asyncio.timeout(CLOSE_DEADLINE_S):
                 for writer in self._writers.values():
                     await writer.wait_closed()
-        except (TimeoutError, ConnectionError):
+        except OSError:  # TimeoutError is one: it does not take the rest, or is gone
             for writer in self._writers.values():
                 writer.transport.abort()
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    """What came; nothing at the connection's end, however it ended."""
+    try:
+        return await reader.read(_CHUNK_BYTES)
+    except OSError:
+        return b""
+
+
+async def _drain(writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):  # lost: reading tells
+        await writer.drain()
 
 
 def _stop_listening(listener: socket.socket) -> None:

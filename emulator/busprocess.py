@@ -109,7 +109,7 @@ class _Elements:
             await publisher.publish(self._afm.properties(time.monotonic()))
             for task in (self._produce(publisher), self._watch(broker)):
                 stack.push_async_callback(_cancel, asyncio.create_task(task))
-            await self.bus.open(broker.address)
+            await self.bus.open(broker.connect)
             stack.push_async_callback(self.bus.close, "outage")
             self._publisher = publisher
             self._stack = stack.pop_all()

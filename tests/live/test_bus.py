@@ -1,5 +1,8 @@
 """The bus process under real clients: mosquitto_pub, mosquitto_sub and paho, MQTT 3.1.1 and 5."""
 
+import contextlib
+import os
+import socket
 import subprocess
 import threading
 import time
@@ -13,6 +16,11 @@ from bus_lab import DEADLINE_S, PASSWORD, BusProcess, bus_process
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+
+from emulator import mqttpackets
+from emulator.bus import CONNECTIONS_MAX
+from emulator.mqtt import PacketType, encode, encode_text
+from emulator.mqttpackets import Filter
 
 pytestmark = pytest.mark.live
 
@@ -215,6 +223,44 @@ def test_features_are_switched_and_their_status_collected(bus: BusProcess) -> No
         bus.wait_for(lambda t: t.of("feature-status")[-1]["malformed"] != "", "malformed status")
         assert "error" in bus.command("feature-set", features=["unheard-of"])
     assert bus.command("swam-report")["report"]["features"][1]["state"] == "on"
+
+
+def test_a_client_that_does_not_read_holds_up_nobody(mosquitto: Path, tmp_path: Path) -> None:
+    with bus_process(mosquitto, tmp_path) as bus, Client(bus, V311) as client, raw_subscriber(bus, "app/goon/#"):
+        client.subscribe(("app/goon/#", 0))
+        before = resident_bytes(bus)
+        for number in range(400):
+            client.publish("app/goon/big", number.to_bytes(2, "big") * 50_000, qos=1)
+        client.wait_for(lambda: len(client.messages) == 400, "what another one does not read")
+        assert resident_bytes(bus) - before < 20_000_000, "40 MB wait for the one, and not in the guard"
+
+
+def test_connections_are_bounded(mosquitto: Path, tmp_path: Path) -> None:
+    with bus_process(mosquitto, tmp_path) as bus, contextlib.ExitStack() as stack:
+        for _ in range(CONNECTIONS_MAX):
+            stack.enter_context(socket.create_connection(("127.0.0.1", bus.ports["bus"])))
+        with socket.create_connection(("127.0.0.1", bus.ports["bus"])) as one_more:
+            one_more.settimeout(DEADLINE_S)
+            with contextlib.suppress(ConnectionResetError):
+                assert one_more.recv(1) == b""
+        trace = bus.wait_for(lambda t: bool(t.of("mqtt-closed")), "record")
+        assert "connections at once" in trace.of("mqtt-closed")[0]["reason"]
+
+
+@contextlib.contextmanager
+def raw_subscriber(bus: BusProcess, topic: str) -> Iterator[socket.socket]:
+    """A client that subscribes and then reads no more."""
+    body = encode_text("MQTT") + b"\4\xc2\0\0" + encode_text("deaf") + encode_text("goon") + encode_text(PASSWORD)
+    with socket.create_connection(("127.0.0.1", bus.ports["bus"])) as client:
+        client.sendall(encode(PacketType.CONNECT, body) + mqttpackets.subscribe(b"\0\1", [Filter(topic, 0)]))
+        client.settimeout(DEADLINE_S)
+        assert client.recv(9, socket.MSG_WAITALL) == mqttpackets.CONNECTED + b"\x90\x03\0\1\0"
+        yield client
+
+
+def resident_bytes(bus: BusProcess) -> int:
+    pages = int(Path(f"/proc/{bus.process.pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
