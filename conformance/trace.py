@@ -6,6 +6,7 @@ here writes it: recording is harness/recorder.py.
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +15,7 @@ from typing import Any
 from conformance.application import Application
 from conformance.errors import SubjectError
 from conformance.trace_kinds import KINDS
-from conformance.verdict import Span
+from conformance.verdict import Disturbance, Span
 
 SCHEMA = "racs-trace/1"
 
@@ -137,19 +138,20 @@ class Trace:
         return str(self.run["accelerator"])
 
     @cached_property
-    def disturbances(self) -> tuple[tuple[Span, str], ...]:
+    def disturbances(self) -> tuple[Disturbance, ...]:
         """When the host could not tell, and what happened: what `verdict.settle` needs."""
         found = []
         for event in self.events:
             if event.kind == "host-starved":
-                text = f"{event['what']} {event['value']:g} over {event['limit']:g}"
-                found.append((Span(event["begin"], event["end"]), f"host starved ({text}), {event.reference}"))
+                seconds = event["value"] * (event["end"] - event["begin"] if event["what"] == "steal" else 1.0)
+                what = f"host starved ({event['what']} {event['value']:.3g} over {event['limit']:g})"
             elif event.kind == "clock-step":
-                text = f"the host's clock stepped by {event['step_s']:g} s"
-                found.append((Span(event["begin"], event["end"]), f"{text}, {event.reference}"))
+                seconds, what = abs(event["step_s"]), f"the host's clock stepped by {event['step_s']:g} s"
             elif event.kind == "drop":
-                text = f"{event['where']} lost {event['count']} packets"
-                found.append((Span(event["begin"], event["end"]), f"the lab's own {text}, {event.reference}"))
+                seconds, what = math.inf, f"the lab's own {event['where']} lost {event['count']} packets"
+            else:
+                continue
+            found.append(Disturbance(Span(event["begin"], event["end"]), f"{what}, {event.reference}", seconds))
         return tuple(found)
 
     def platform_time(self, at: float) -> float | None:

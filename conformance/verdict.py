@@ -31,7 +31,9 @@ class Finding:
     """One thing that is wrong, for the app developer who has to mend it.
 
     evidence names what it rests on: ``trace:LINE`` (1-based line of trace.jsonl), ``capture:INTERFACE@SECONDS``,
-    ``console:LINE`` or ``package:MEMBER@OFFSET``. span is when it was seen; None for what has no time (a package).
+    ``console:LINE`` or ``package:MEMBER@OFFSET``. span is when it was seen, for what
+    a starved host can bring about; None for what it cannot (a digest, a forbidden topic). margin_s is by how many seconds
+    a limit was missed; 0 where that is not a matter of seconds.
     """
 
     expected: str
@@ -40,6 +42,7 @@ class Finding:
     remedy: str = ""
     evidence: tuple[str, ...] = ()
     span: Span | None = None
+    margin_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +83,37 @@ def not_judged(reason: str) -> Outcome:
     return Outcome(Verdict.NOT_JUDGED, reason)
 
 
-def settle(outcome: Outcome, disturbances: Sequence[tuple[Span, str]]) -> Outcome:
-    """A noisy host is never the app's fault: findings that overlap a disturbance are withdrawn.
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """When the host could not tell, why, and how many seconds it may have cost (infinite: packets were lost)."""
 
-    disturbances are (span, what happened) pairs, see `Trace.disturbances`. A fail that keeps no finding becomes
+    span: Span
+    what: str
+    seconds: float
+
+
+# What a disturbance may have cost is a measured lag of the lab's own wake-ups; a guest that many threads serve may have
+# lost a multiple of it. Assumed; a starved host in the live tests slowed a guest by less than half of this.
+COST_FACTOR = 20.0
+
+
+def settle(outcome: Outcome, disturbances: Sequence[Disturbance]) -> Outcome:
+    """A noisy host is never the app's fault: findings that a disturbance may explain are withdrawn.
+
+    It may where their spans overlap and the finding's margin is within `COST_FACTOR` times what all of the overlapping
+    ones may have cost; a finding without a margin is withdrawn by any. A fail that keeps no finding becomes
     inconclusive and names the disturbance; findings without a span are not withdrawn. Other verdicts stay.
     """
     if outcome.verdict is not Verdict.FAIL or not disturbances:
         return outcome
     kept, why = [], ""
     for finding in outcome.findings:
-        hit = next((what for span, what in disturbances if finding.span and span.overlaps(finding.span)), None)
-        if hit is None:
+        hits = [d for d in disturbances if finding.span and d.span.overlaps(finding.span)]
+        cost_s = COST_FACTOR * sum(hit.seconds for hit in hits)
+        if not hits or (finding.margin_s and finding.margin_s > cost_s):
             kept.append(finding)
         else:
-            why = why or hit
+            why = why or hits[0].what
     if kept:
         return replace(outcome, findings=tuple(kept))
     return Outcome(Verdict.INCONCLUSIVE, f"the host could not tell: {why}", outcome.findings)

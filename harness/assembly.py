@@ -1,6 +1,7 @@
 """A run's ledger and facts put together to a `Certification`: the one value that every report is made from."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -9,7 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conformance.catalogue import load as load_catalogue
 from conformance.certification import Certification, Scope, Step, Whole, whole_verdict
+from conformance.errors import UsageError
 from conformance.judge import Ledger, judge_package, not_bootable
 from harness.options import REPOSITORY, PackageOptions
 
@@ -75,6 +78,32 @@ def judge_statically(options: PackageOptions, package: "Package", ledger: Ledger
         found[identity] = judge_package(ledger.catalogue[identity], package, options.profile, options.trust)
         ledger.add(identity, found[identity])
     return not_bootable(found)
+
+
+def refusal_of(options: PackageOptions, package: "Package") -> str:
+    """Why nothing of this package may be booted; "" when its bytes can be trusted."""
+    ledger = Ledger(load_catalogue())
+    static = [r.id for r in ledger.catalogue.requirements.values() if r.scope == "package" and r.in_force]
+    refusal = judge_statically(options, package, ledger, static)
+    if not refusal and package.application is None:
+        return "the descriptor does not say what the app is: nothing of it was booted"
+    return refusal
+
+
+def make_run_folder(runs: Path, name: str, started: datetime) -> Path:
+    """A new folder RUNS/TIME-NAME with an empty evidence folder in it. Raises UsageError where it cannot be made."""
+    stamp, number = started.strftime("%Y%m%dT%H%M%SZ"), 1
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        while True:
+            folder = runs.resolve() / (f"{stamp}-{name}" if number == 1 else f"{stamp}-{name}-{number}")
+            with suppress(FileExistsError):  # of a run that began in the same second
+                folder.mkdir()
+                (folder / "evidence").mkdir()
+                return folder
+            number += 1
+    except OSError as error:
+        raise UsageError(f"{runs}: {error.strerror}; give --runs a folder that can be written") from error
 
 
 @cache

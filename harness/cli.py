@@ -2,9 +2,10 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
@@ -13,6 +14,7 @@ from conformance.errors import BrokenLab, EnvironmentFault, UsageError
 USAGE, ERROR, INTERRUPTED = 4, 3, 2
 
 _FILE = click.Path(path_type=Path)
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -47,24 +49,34 @@ def commands() -> None:
     """Conformance suite for RACS applications."""
 
 
-def _package_options(function):  # type: ignore[no-untyped-def]  # click's decorators carry no signature
-    for option in reversed(
-        (
-            click.option(
-                "--root", "roots", type=_FILE, multiple=True, help="Trusted root certificates (PEM); repeatable."
-            ),
-            click.option("--trust", default="rd", show_default=True, help="Trust profile: rd or production."),
-            click.option("--profile", default="racs-1", show_default=True, help="Profile id or file."),
-            click.option("--json", "json_file", metavar="FILE", help="Write the result as JSON; - is standard output."),
-        )
-    ):
-        function = option(function)
-    return function
+def _options(*declared: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def add(command: Command) -> Command:
+        for option in reversed(declared):
+            command = option(command)
+        return command
+
+    return add
+
+
+_trust_options = _options(
+    click.option("--root", "roots", type=_FILE, multiple=True, help="Trusted root certificates (PEM); repeatable."),
+    click.option("--trust", default="rd", show_default=True, help="Trust profile: rd or production."),
+    click.option("--profile", default="racs-1", show_default=True, help="Profile id or file."),
+)
+_json_option = click.option(
+    "--json", "json_file", metavar="FILE", help="Write the result as JSON; - is standard output."
+)
+_machine_options = _options(
+    click.option("--accelerator", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True),
+    click.option("--seed", type=int, help="Draw every random choice from this seed."),
+    click.option("--runs", type=_FILE, default=Path("runs"), show_default=True, help="Where runs leave their reports."),
+)
 
 
 @commands.command()
 @click.argument("ova", type=_FILE)
-@_package_options
+@_trust_options
+@_json_option
 @click.option("--at", metavar="TIME", help="Judge validity at this ISO 8601 time instead of now.")
 def check(ova: Path, roots: tuple[Path, ...], trust: str, profile: str, json_file: str | None, at: str | None) -> int:
     """Check a package only: no VM, no root, no network."""
@@ -76,11 +88,10 @@ def check(ova: Path, roots: tuple[Path, ...], trust: str, profile: str, json_fil
 
 @commands.command()
 @click.argument("ova", type=_FILE, required=False)
-@_package_options
+@_trust_options
+@_json_option
 @click.option("-k", "select", metavar="EXPRESSION", help="Only the items that match (pytest's -k), such as HBT-003.")
-@click.option("--accelerator", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
-@click.option("--seed", type=int, help="Draw every random choice from this seed.")
-@click.option("--runs", type=_FILE, default=Path("runs"), show_default=True, help="Where runs leave their reports.")
+@_machine_options
 def certify(ova: Path | None, **options: object) -> int:
     """Certify a package: boot it in the emulated network and run every suite. Without OVA: the sample app GoOn."""
     from harness.certify import run_certify
@@ -148,7 +159,7 @@ def explain(requirement: str) -> int:
 @commands.command()
 def doctor() -> int:
     """Say what this machine has, lacks and how to mend it."""
-    from harness.explaining import examine_machine
+    from harness.doctor import examine_machine
 
     return examine_machine()
 
@@ -173,16 +184,26 @@ def pytest(arguments: tuple[str, ...]) -> int:
 
 @commands.command()
 @click.argument("ova", type=_FILE)
-@_package_options
-def lab(ova: Path, roots: tuple[Path, ...], trust: str, profile: str, json_file: str | None) -> int:
-    """Boot an app in the emulated network and keep it running; `racs lab console` shows its console."""
-    from harness.interactive import follow_console, run_lab
+@click.argument("which", required=False, default="")
+@_trust_options
+@_machine_options
+@click.option("--terminals", type=int, hidden=True)  # between our own processes
+def lab(ova: Path, which: str, **options: Any) -> int:
+    """Boot an app in the emulated network and keep it running until Ctrl-C.
+
+    racs lab console [WHICH] shows and types into the console of a lab that runs in another terminal.
+    """
+    from harness.interactive import LabRequest, run_lab
+    from harness.options import load_package_options
+    from harness.terminal import follow_console
 
     if str(ova) == "console" and not ova.exists():
-        return follow_console()
-    from harness.options import load_package_options
-
-    return run_lab(load_package_options(ova, roots, trust, profile))
+        return follow_console(which)
+    if which:
+        raise UsageError(f"{which}: one package at a time; a second lab runs in another terminal")
+    package = load_package_options(ova, options["roots"], options["trust"], options["profile"])
+    seed = int.from_bytes(os.urandom(4)) if options["seed"] is None else options["seed"]
+    return run_lab(LabRequest(package, options["runs"], options["accelerator"], seed, options["terminals"]))
 
 
 def _time(text: str | None) -> datetime | None:

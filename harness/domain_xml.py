@@ -31,7 +31,8 @@ class MachineSpec:
     """What one app's machine is made of. nics are in the contract's order.
 
     folder takes what must not fill memory (the overlay, which has no name there); console is the serial console's file,
-    which is kept; namespace is the network namespace of the taps (``/run/netns/NAME``), None for the process's own.
+    which is kept; console_socket is where QEMU serves that console besides, None for a console that nobody types into.
+    namespace is the network namespace of the taps (``/run/netns/NAME``), None for the process's own.
     """
 
     name: str
@@ -41,6 +42,7 @@ class MachineSpec:
     accelerator: Literal["kvm", "tcg"]
     folder: Path
     console: Path
+    console_socket: Path | None = None
     rtc_shift_s: int = 0
     namespace: Path | None = None
 
@@ -77,9 +79,7 @@ def _add_devices(devices: ET.Element, spec: MachineSpec, overlay: Path, environm
     devices.append(cdrom(environment))
     for index, nic in enumerate(spec.nics):
         _add_nic(devices, nic, _FIRST_NIC_SLOT + index)
-    serial = _add(devices, "serial", type="file")
-    _add(serial, "source", path=str(spec.console.absolute()), append="on")
-    _add(serial, "target", type="isa-serial", port="0")
+    _add_console(devices, spec)
     rng = _add(devices, "rng", model="virtio")
     _add(rng, "backend", text="/dev/urandom", model="random")
     _add_address(rng, _RNG_SLOT)
@@ -102,6 +102,18 @@ def _add_disk(devices: ET.Element, image: ImageSlice, overlay: Path) -> None:
     _add(disk, "target", dev="vda", bus="virtio")
     _add(disk, "boot", order="1")
     _add_address(disk, _DISK_SLOT)
+
+
+def _add_console(devices: ET.Element, spec: MachineSpec) -> None:
+    file = str(spec.console.absolute())
+    if spec.console_socket is None:
+        serial = _add(devices, "serial", type="file")
+        _add(serial, "source", path=file, append="on")
+    else:
+        serial = _add(devices, "serial", type="unix")
+        _add(serial, "source", mode="bind", path=str(spec.console_socket))
+        _add(serial, "log", file=file, append="on")  # whole, whether anybody is connected or not
+    _add(serial, "target", type="isa-serial", port="0")
 
 
 def cdrom(environment: Path | None) -> ET.Element:

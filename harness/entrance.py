@@ -7,10 +7,11 @@ from conformance.errors import UsageError
 from harness import init
 
 
-def require_lab(before: Callable[[], None]) -> None:
+def require_lab(before: Callable[[], None], *more: str) -> None:
     """Be inside the lab's private namespaces: returns when we are, else replaces this process by itself inside them.
 
-    before is called at the last moment. Raises UsageError where the machine lacks what a run needs.
+    before is called at the last moment; more are arguments that it is called with there besides its own. Raises
+    UsageError where the machine lacks what a run needs.
     """
     if init.inside():
         return
@@ -21,4 +22,4 @@ def require_lab(before: Callable[[], None]) -> None:
         lines = "\n  ".join(f"{lack.what}: {lack.remedy}" for lack in lacking)
         raise UsageError(f"this machine lacks what a run needs:\n  {lines}")
     before()
-    init.enter([sys.executable, *sys.orig_argv[1:]])
+    init.enter([sys.executable, *sys.orig_argv[1:], *more])

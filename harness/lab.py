@@ -36,13 +36,17 @@ ROLES = ("time", "userplane", "bus", "backends")
 
 @dataclass(frozen=True, slots=True)
 class LabSpec:
-    """One run. profile is unscaled; accelerator may be "auto"; evidence is an empty folder."""
+    """One run. profile is unscaled; accelerator may be "auto"; evidence is an empty folder.
+
+    console_socket is where the app's serial console is served, None where nobody types into it.
+    """
 
     package: Package
     profile: Profile
     evidence: Path
     seed: int
     accelerator: str
+    console_socket: Path | None = None
 
 
 class Lab:

@@ -75,8 +75,12 @@ class Collection:
         if marker is not None:
             metafunc.parametrize("requirement", marker.args, ids=list(marker.args))
 
-    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> Generator[None, None, None]:
         self.drop_drafts(config, items)
+        yield
 
     def drop_drafts(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         drafts = [item for item in items if (i := requirement_of(item)) and not self.catalogue[i].in_force]

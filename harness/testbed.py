@@ -2,14 +2,17 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any
 
 from conformance.certification import Step
-from conformance.errors import EnvironmentFault
+from conformance.checks.guest import LEFTOVERS
+from conformance.errors import BrokenLab, EnvironmentFault
+from conformance.heartbeat import Beat, decode
 from conformance.trace import Trace
-from conformance.verdict import Span
+from harness import leftovers
 from harness.busprobe import probe_permissions
+from harness.chronicle import Chronicle, Recorded
 from harness.disk import ImageSlice, Start, environment_xml, write_iso
 from harness.domain_xml import MachineSpec, Nic
 from harness.lab import Lab, LabSpec
@@ -19,12 +22,6 @@ from harness.traffic import Traffic
 
 OPERATION_DEADLINE_S = 30.0
 SETTLE_S = 2.0  # beyond a window's end, so that its last beats are in
-
-
-class Recorded:
-    """A situation's stretch of the trace, there when its block has ended."""
-
-    trace: Trace
 
 
 class Testbed:
@@ -37,14 +34,12 @@ class Testbed:
 
     def __init__(self, spec: LabSpec, say: Callable[[str], None]) -> None:
         self.lab = Lab(spec, self._act)
-        self._say = say
         self._stack = ExitStack()
         self._machine: Machine | None = None
-        self._situation = ""
-        self._situation_begin = 0.0
+        self._before: frozenset[str] | None = None
+        self._chronicle = Chronicle(self.lab, say)
         self._started_at = 0.0
         self._drill = ""
-        self.steps: tuple[Step, ...] = ()
         self.notes: list[str] = []
 
     def __enter__(self) -> "Testbed":
@@ -70,41 +65,17 @@ class Testbed:
             if self._machine.state() is State.SUSPENDED:
                 self._machine.resume()
 
-    # situations and steps
+    def recording(self, name: str, since: Trace | None = None) -> AbstractContextManager[Recorded]:
+        """A named situation, see `Chronicle.recording`."""
+        return self._chronicle.recording(name, since)
 
-    @contextmanager
-    def recording(self, name: str, since: "Trace | None" = None) -> Iterator[Recorded]:
-        """A named situation: its stretch of the trace is there when the block has ended, however it ended.
+    def _step(self, keyword: str, *arguments: object) -> AbstractContextManager[None]:
+        return self._chronicle.step(keyword, *arguments)
 
-        since makes it begin with an earlier stretch.
-        """
-        recorded, begin = Recorded(), time.monotonic()
-        self._situation, self._situation_begin = name, begin
-        self._watch.note("situation-begin", begin, "harness", {"name": name})
-        try:
-            yield recorded
-        finally:
-            end = time.monotonic()
-            self._watch.note("situation-end", end, "harness", {"name": name})
-            self._situation = ""
-        first = since.span.begin if since and since.span else begin
-        recorded.trace = self.trace().within(Span(first, end))
-
-    @contextmanager
-    def step(self, keyword: str, *arguments: object) -> Iterator[None]:
-        """A step of the report: keyword, arguments, time and outcome."""
-        self._say(" ".join([keyword, *map(str, arguments)]))
-        begin, texts, outcome = time.monotonic(), tuple(map(str, arguments)), "ok"
-        try:
-            yield
-        except BaseException as error:
-            outcome = str(error) or type(error).__name__
-            raise
-        finally:
-            end = time.monotonic()
-            fields = {"keyword": keyword, "arguments": list(texts), "begin": begin, "end": end, "outcome": outcome}
-            self._watch.note("step", end, "harness", fields)
-            self.steps += (Step(self._situation, keyword, texts, begin, end, outcome),)
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps taken so far, as the report shows them."""
+        return self._chronicle.steps
 
     def trace(self) -> Trace:
         """All that was recorded so far."""
@@ -114,7 +85,7 @@ class Testbed:
 
     def power_on(self, drill: str = "") -> None:
         """Define the machine if need be and start it, with a fresh OVF environment."""
-        with self.step("power on", drill or "no drill"):
+        with self._step("power on", drill or "no drill"):
             machine = self._defined()
             start = Start(
                 mac_addresses=self._plan.topology.mac_addresses,
@@ -138,6 +109,7 @@ class Testbed:
     def _defined(self) -> Machine:
         if self._machine is None:
             self._machine = self._stack.enter_context(self._make_machine())
+            self._before = leftovers.look(self.lab.spec.evidence)
         if self._machine.state() is State.UNDEFINED:
             self._machine.define()
         return self._machine
@@ -153,6 +125,7 @@ class Testbed:
             accelerator="kvm" if self.lab.accelerator == "kvm" else "tcg",
             folder=evidence,
             console=evidence / "console.log",
+            console_socket=self.lab.spec.console_socket,
             rtc_shift_s=round(self._plan.rtc_shift_s),
         )
         return Machine(spec, self._watch.noter("machine"))
@@ -168,14 +141,14 @@ class Testbed:
     def ensure_off(self) -> None:
         """The machine is off, if need be by pulling its plug."""
         if self._machine is not None and self._machine.state() in (State.RUNNING, State.SUSPENDED):
-            with self.step("pull the plug"):
+            with self._step("pull the plug"):
                 self._machine.destroy()
             self.lab.command("time", "vm-off")
 
     def await_first_beat(self) -> bool:
         """Wait for a beat since the last start or reset, up to the boot deadline; whether there was one."""
         deadline_s = self.profile.number("heartbeat.boot_deadline_s")
-        with self.step("await the first heartbeat", f"{deadline_s:g} s"):
+        with self._step("await the first heartbeat", f"{deadline_s:g} s"):
             return bool(self._watch.wait_until(self._beats, self._started_at + deadline_s + self._guard_s))
 
     def require_beating(self) -> None:
@@ -196,7 +169,7 @@ class Testbed:
             return
         first = self._watch.seen("beat", self._started_at)[0].at
         deadline_s = self.profile.number("bus.connect_deadline_s")
-        with self.step("await the app on the bus", f"{deadline_s:g} s"):
+        with self._step("await the app on the bus", f"{deadline_s:g} s"):
             self._watch.wait_until(self._connected, first + deadline_s + self._guard_s)
 
     def _connected(self) -> bool:
@@ -210,7 +183,7 @@ class Testbed:
         """Let the app alone until the longest window from its first beat is full."""
         first = self._watch.seen("beat", self._started_at)[0].at
         window_s = max(self.profile["heartbeat.window_s"], self.profile["time.synchronised_deadline_s"])
-        with self.step("observe", f"until {window_s:g} s after the first heartbeat"):
+        with self._step("observe", f"until {window_s:g} s after the first heartbeat"):
             self._watch.let_pass(first + window_s + self._guard_s + SETTLE_S)
 
     def press_power_button(self) -> None:
@@ -218,21 +191,22 @@ class Testbed:
         machine = self._defined()
         limit_s = self.profile.number("lifecycle.power_off_s")
         begin = time.monotonic()
-        with self.step("press the power button", f"{limit_s:g} s"):
+        with self._step("press the power button", f"{limit_s:g} s"):
             for part in (limit_s / 3, limit_s + self._guard_s):
                 machine.press_button()
-                if self._watch.wait_until(self._is_off, begin + part):
+                if self._watch.wait_until(self.is_off, begin + part):
                     break
-        if self._is_off():
+        if self.is_off():
             self.lab.command("time", "vm-off")
 
-    def _is_off(self) -> bool:
+    def is_off(self) -> bool:
+        """Whether the machine has no power, for whatever reason."""
         return self._machine is None or self._machine.state() in (State.OFF, State.CRASHED, State.UNDEFINED)
 
     @contextmanager
     def supervision(self) -> Iterator[None]:
         """Supervision acts, and does not only record, while the block lasts."""
-        with self.step("let supervision act"):
+        with self._step("let supervision act"):
             self.lab.command("time", "supervise", acting=True)
         try:
             yield
@@ -241,87 +215,106 @@ class Testbed:
 
     def suspend(self) -> None:
         """The whole machine stands still: a failure as supervision sees it."""
-        with self.step("suspend the machine"):
+        with self._step("suspend the machine"):
             self._defined().suspend()
+
+    def await_bypass(self) -> None:
+        """Wait until supervision has taken the app out of the users' way, and use what it served meanwhile."""
+        begin, limit_s = self._chronicle.begin, self._failure_limit_s
+        with self._step("await the bypass", f"{limit_s:g} s"):
+            bypassed = self._watch.wait_until(lambda: self._bypassed(begin), time.monotonic() + limit_s)
+        if bypassed and self._application.type == "transparent":
+            with self._step("use what the app passed, past it"):
+                self._traffic.use_app(self._traffic.brief)
+
+    def _bypassed(self, since: float) -> bool:
+        return any(event["active"] for event in self._watch.seen("bypass", since))
 
     def await_reset(self) -> None:
         """Wait until supervision has reset the machine."""
-        begin = self._situation_begin
-        limit_s = self.profile["heartbeat.missed_max"] * self.profile["heartbeat.interval_s"] + OPERATION_DEADLINE_S
-        with self.step("await the reset by supervision", f"{limit_s:g} s"):
+        begin = self._chronicle.begin
+        limit_s = self._failure_limit_s
+        with self._step("await the reset by supervision", f"{limit_s:g} s"):
             if not self._watch.wait_until(lambda: self._was_reset(begin), time.monotonic() + limit_s):
                 raise EnvironmentFault("supervision did not reset the machine")
+
+    @property
+    def _failure_limit_s(self) -> float:
+        return float(self._silence_s + OPERATION_DEADLINE_S)
+
+    @property
+    def _silence_s(self) -> float:
+        """After so long without a heartbeat an app has failed."""
+        return float(self.profile["heartbeat.missed_max"] * self.profile["heartbeat.interval_s"])
 
     def _was_reset(self, since: float) -> bool:
         return any(event["state"] == "reset" for event in self._watch.seen("vm-state", since))
 
     def await_hang(self) -> None:
         """Watch the app hang: past the drill's time and supervision's, its system asked for and its service used."""
-        first = self._watch.seen("beat", self._started_at)
-        if not first:
+        running = [e.at for e in self._watch.seen("beat", self._started_at) if _is_running(e["data"])]
+        if not running:
             return
-        after_s = self.profile["heartbeat.hang_after_s"]
-        silent_s = self.profile["heartbeat.missed_max"] * self.profile["heartbeat.interval_s"] + self._guard_s
-        running = first[0].at
-        with self.step("watch the app hang", f"{after_s:g} s after its first running beat"):
-            self._watch.let_pass(running + after_s + silent_s)
+        hang = running[0] + self.profile["heartbeat.hang_after_s"]
+        with self._step("watch the app hang", f"{hang - running[0]:g} s after its first running beat"):
+            self._watch.let_pass(hang + self._guard_s)
             self._traffic.ask_for_address()
-            self._traffic.use_hung_app()
-            self._watch.let_pass(running + after_s + 2 * silent_s)
+            self._traffic.use_app(self._traffic.hopeless)
+            self._watch.let_pass(hang + 2 * self._silence_s)
 
     def remove_machine(self) -> None:
         """Undefine the machine; what it leaves behind, LIF-005 sees."""
         if self._machine is None or self._machine.state() is State.UNDEFINED:
             return
         self.ensure_off()
-        with self.step("undefine the machine"):
+        with self._step("undefine the machine"):
             self._machine.undefine()
-
-    def ensure_started_once(self) -> None:
-        """Raises Unreached where nothing was ever booted in this run."""
-        if self._machine is None:
-            raise Unreached("nothing was booted in this run")
+        assert self._before is not None
+        left = leftovers.look(self.lab.spec.evidence) - self._before
+        with suppress(BrokenLab), self._step(LEFTOVERS, "processes, mounts, links, files"):
+            if left:
+                raise BrokenLab(f"left behind: {', '.join(sorted(left))}")
 
     # traffic: see harness/traffic.py
 
     @contextmanager
     def stand_in(self) -> Iterator[None]:
         """A host of ours in the app's place, with its addresses and the services that it declares."""
-        with self.step("put a stand-in in the app's place"), ExitStack() as stack:
+        with self._step("put a stand-in in the app's place"), ExitStack() as stack:
             stack.enter_context(self.lab.network.stand_in())
             log = self.lab.log("stand-in")
             stack.enter_context(self._traffic.stand_in_services(log, self.lab.on_event))
             yield
 
     def exchange_control_traffic(self) -> None:
-        with self.step("exchange traffic that no rule selects"):
+        with self._step("exchange traffic that no rule selects"):
             self._traffic.control()
 
     def use_services(self) -> None:
-        with self.step("use what the app serves or passes"):
-            self._traffic.use_app()
+        with self._step("use what the app serves or passes"):
+            self._traffic.use_app(self._traffic.thorough)
 
     def use_services_again(self) -> None:
-        with self.step("use it again"):
-            self._traffic.use_app(thorough=False)
+        with self._step("use it again"):
+            self._traffic.use_app(self._traffic.brief)
 
     def use_forwards(self) -> None:
         if self._application.forwards:
-            with self.step("use the forwarded ports"):
+            with self._step("use the forwarded ports"):
                 self._traffic.use_forwards()
 
     def probe_undeclared_ports(self) -> None:
-        with self.step("try ports that nobody declared"):
+        with self._step("try ports that nobody declared"):
             self._traffic.probe_undeclared_ports()
 
     def resolve_endpoints(self) -> None:
         if self._application.endpoints:
-            with self.step("resolve the app's names"):
+            with self._step("resolve the app's names"):
                 self._traffic.resolve_endpoints()
 
     def probe_bus_permissions(self) -> None:
         if self._application.uses_bus:
-            with self.step("try the bus with the app's credentials"):
+            with self._step("try the bus with the app's credentials"):
                 probe_permissions(self.lab)
 
     def switch_features(self) -> None:
@@ -335,7 +328,7 @@ class Testbed:
 
     def _switch(self, on: list[str], what: str) -> None:
         limit_s = self.profile.number("afm.feature_taken_up_s")
-        with self.step("switch a feature", what):
+        with self._step("switch a feature", what):
             begin = time.monotonic()
             self.lab.command("bus", "feature-set", features=on)
             self._watch.wait_until(lambda: self._taken_up(on, begin), begin + limit_s + self._guard_s)
@@ -345,3 +338,8 @@ class Testbed:
             if sorted(f["id"] for f in event["features"] if f.get("state") == "on") == sorted(on):
                 return True
         return False
+
+
+def _is_running(data: str) -> bool:
+    beat = decode(bytes.fromhex(data))
+    return isinstance(beat, Beat) and beat.state == "running"

@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from harness.watch import Watch
 
 INTERNET_HOST, OPERATOR_HOST = 9, 10  # host numbers in the profile's server networks
 DATAGRAM_SIZES = (1, 64, 512, 1200)
+BRIEF_SIZES = (1, 1400)
 STREAM_BYTES = 65536
 STREAM_DEADLINE_S = 60.0
 FORWARDING_CLIENTS_AT_ONCE = 64
@@ -35,39 +37,56 @@ _KNOWN_BANNERS = {22: b"SSH-"}
 FlowCall = Callable[[], Flow]
 
 
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How an app is used: payload sizes and a stream, in bytes, and how long an answer and a whole stream may take."""
+
+    sizes: Sequence[int]
+    stream_bytes: int
+    answer_s: float
+    stream_s: float
+
+
 class Traffic:
     """Flows of one run. Names of flows are unique in their situation and say what they are for."""
 
     def __init__(self, plan: Plan, network: Network, watch: Watch) -> None:
         self._plan = plan
         self._network = network
-        self._watch = watch
         self._application = plan.application
         self._clients = Clients(network, watch.note, plan.seed)
-        self._answer_s = plan.profile.number("user_plane.service_answer_s")
         self._uses = 0
-        self._internet, self._operator = (_host(text, number) for text, number in (
-            (plan.profile["network.internet"], INTERNET_HOST),
-            (plan.profile["network.operator_backends"], OPERATOR_HOST),
-        ))  # fmt: skip
+        profile = plan.profile
+        self._internet = _host(profile["network.internet"], INTERNET_HOST)
+        self._operator = _host(profile["network.operator_backends"], OPERATOR_HOST)
+        self._answer_s = profile.number("user_plane.service_answer_s")
+        stream_s = STREAM_DEADLINE_S * profile.factor
+        self.thorough = Use(
+            profile["user_plane.payload_sizes"], profile["user_plane.stream_bytes"], self._answer_s, stream_s
+        )
+        self.brief = Use(BRIEF_SIZES, STREAM_BYTES, self._answer_s, stream_s)
+        # of an app that is to stay silent: as long as an answer of a sound one is waited for on a fast host
+        silent_s = self._answer_s / profile.factor
+        self.hopeless = Use(BRIEF_SIZES, 0, silent_s, silent_s)
 
     # the app in use
 
-    def use_app(self, thorough: bool = True) -> tuple[Flow, ...]:
+    def use_app(self, use: Use) -> tuple[Flow, ...]:
         """Every declared service from UEs and from outside, or every rule's flows both ways."""
         self._uses += 1
         if self._application.type == "terminating":
-            return together(self._service_flows())
-        return together(self._selected_flows(thorough))
+            return together(self._service_flows(use))
+        return together(self._selected_flows(use))
 
-    def _service_flows(self) -> list[FlowCall]:
+    def _service_flows(self, use: Use) -> list[FlowCall]:
         ues = random.Random(f"ues {self._plan.seed} {self._uses}").sample(range(self._plan.topology.ues), 2)
         origins = [self._clients.ue(ue) for ue in ues] + [self._clients.internet(self._internet)]
-        return [self._service_flow(service, origin) for service in self._application.services for origin in origins]
+        services = self._application.services
+        return [self._service_flow(service, origin, use) for service in services for origin in origins]
 
-    def _service_flow(self, service: Service, origin: Origin) -> FlowCall:
+    def _service_flow(self, service: Service, origin: Origin, use: Use) -> FlowCall:
         name = f"{service.protocol}/{service.port} from {origin.kind} {origin.address}, {self._uses}"
-        exchange = Exchange(name, origin, app_address(self._plan), service.port, self._answer_s)
+        exchange = Exchange(name, origin, app_address(self._plan), service.port, use.answer_s)
         if service.probe_expect:
             return lambda: self._clients.probe(exchange, service)
         return self._known_protocol(service.protocol, exchange)
@@ -86,43 +105,35 @@ class Traffic:
             return lambda: self._clients.http_get(exchange, "/")
         return lambda: self._clients.connect(exchange, _KNOWN_BANNERS.get(exchange.port, b""))
 
-    def _selected_flows(self, thorough: bool) -> list[FlowCall]:
+    def _selected_flows(self, use: Use) -> list[FlowCall]:
         profile, plan = self._plan.profile, self._plan
         ues = [plan.topology.ue_address(ue) for ue in range(plan.topology.ues)]
         servers = [profile["network.internet"], profile["network.operator_backends"]]
         driven = plan_flows(self._application.rules, ues, servers).flows
         calls: list[FlowCall] = []
         for number, flow in enumerate(driven):
-            calls += self._driven_flow(flow, (number + self._uses) % plan.topology.ues, thorough)
+            calls += self._driven_flow(flow, (number + self._uses) % plan.topology.ues, use)
         return calls
 
-    def _driven_flow(self, flow: DrivenFlow, ue: int, thorough: bool) -> list[FlowCall]:
+    def _driven_flow(self, flow: DrivenFlow, ue: int, use: Use) -> list[FlowCall]:
         """One driven flow as its exchanges: over UDP all sizes, over TCP all sizes and a stream."""
-        profile = self._plan.profile
-        sizes: Sequence[int] = profile["user_plane.payload_sizes"] if thorough else (1, 1400)
         origin = self._clients.ue(ue)
         stem = f"{flow.protocol}/{flow.server_port} of UE {ue}, {self._uses}"
-        deadline_s = STREAM_DEADLINE_S * profile.factor
 
         def exchange(what: str) -> Exchange:
-            return Exchange(f"{stem}: {what}", origin, flow.server_address, flow.server_port, deadline_s)
+            return Exchange(f"{stem}: {what}", origin, flow.server_address, flow.server_port, use.stream_s)
 
         if flow.protocol == "udp":
-            return [lambda: self._clients.udp_echo(exchange("every size"), sizes)]
-        stream = int(profile["user_plane.stream_bytes"]) if thorough else STREAM_BYTES
+            return [lambda: self._clients.udp_echo(exchange("every size"), use.sizes)]
         if flow.server_port not in HTTP_PORTS:
-            return [lambda: self._clients.tcp_echo(exchange("stream"), stream)]
-        calls: list[FlowCall] = [lambda: self._get(exchange("stream"), stream)]
-        for size in sizes:
+            return [lambda: self._clients.tcp_echo(exchange("stream"), use.stream_bytes)]
+        calls: list[FlowCall] = [lambda: self._get(exchange("stream"), use.stream_bytes)]
+        for size in use.sizes:
             calls.append(lambda size=size: self._get(exchange(f"{size} bytes"), size))  # type: ignore[misc]
         return calls
 
     def _get(self, exchange: Exchange, size: int) -> Flow:
         return self._clients.http_get(exchange, f"/bytes/{size}", sha256(body_of(size)).hexdigest())
-
-    def use_hung_app(self) -> None:
-        """The app's service or a selected flow, while its work hangs: nobody is to answer."""
-        self.use_app(thorough=False)
 
     def use_forwards(self) -> tuple[Flow, ...]:
         return together([self._forward_flow(forward) for forward in self._application.forwards])
@@ -196,11 +207,6 @@ class Traffic:
             if satisfying_packet(expression, asked) is not None:
                 return True
         return False
-
-    def selected(self, name: str) -> tuple[Flow, ...]:
-        """One short flow for each thing that a rule selects; what happens to it depends on the bypass."""
-        self._uses += 1
-        return together(self._selected_flows(thorough=False))
 
     def resolve_endpoints(self) -> None:
         """A UE asks the operator's name server for each endpoint; what it answers is in its own record."""

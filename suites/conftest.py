@@ -83,6 +83,7 @@ def failure(bed: "Testbed") -> Trace:
     bed.ensure_running()
     with bed.recording("failure") as recorded, bed.supervision():
         bed.suspend()
+        bed.await_bypass()
         bed.await_reset()
         bed.await_first_beat()
         bed.use_services_again()

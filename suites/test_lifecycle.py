@@ -5,6 +5,11 @@ from harness.situations import verifies
 from harness.suiterun import Judge
 
 
+@verifies("HBT-009", "OFT-008")
+def test_comes_back_after_a_failure(requirement: str, failure: Trace, judge: Judge) -> None:
+    judge(requirement, failure)
+
+
 @verifies("LIF-002", "LIF-004")
 def test_powers_off(requirement: str, power_button: Trace, judge: Judge) -> None:
     judge(requirement, power_button)
@@ -13,8 +18,3 @@ def test_powers_off(requirement: str, power_button: Trace, judge: Judge) -> None
 @verifies("HBT-008")
 def test_heartbeat_stops_with_the_work(requirement: str, hang_drill: Trace, judge: Judge) -> None:
     judge(requirement, hang_drill)
-
-
-@verifies("HBT-009")
-def test_comes_back_after_a_failure(requirement: str, failure: Trace, judge: Judge) -> None:
-    judge(requirement, failure)

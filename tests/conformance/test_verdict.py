@@ -1,10 +1,24 @@
 """Verdicts: how they merge and settle, and what the whole is made of."""
 
+import math
+from dataclasses import replace
+
 import pytest
 
 from conformance.certification import Judgement, whole_verdict
 from conformance.trace import make_trace
-from conformance.verdict import Finding, Outcome, Span, Verdict, failed, inconclusive, merge, passed, settle
+from conformance.verdict import (
+    Disturbance,
+    Finding,
+    Outcome,
+    Span,
+    Verdict,
+    failed,
+    inconclusive,
+    merge,
+    passed,
+    settle,
+)
 
 LATE = Finding("a beat a second", "a gap of 4 s", span=Span(10, 14))
 FOREVER = Finding("a digest", "another digest")
@@ -21,7 +35,7 @@ FOREVER = Finding("a digest", "another digest")
     ],
 )
 def test_settle(outcome: Outcome, disturbance: Span, verdict: Verdict, findings: int) -> None:
-    settled = settle(outcome, [(disturbance, "host starved")])
+    settled = settle(outcome, [Disturbance(disturbance, "host starved", 0.04)])
     assert (settled.verdict, len(settled.findings)) == (verdict, findings)
 
 
@@ -66,4 +80,22 @@ def test_disturbances_of_a_trace() -> None:
             (3, "clock-step", {"step_s": 0.5, "begin": 3, "end": 3}),
         ]
     )
-    assert [span for span, _ in trace.disturbances] == [Span(1, 2), Span(2, 3), Span(3, 3)]
+    assert [d.span for d in trace.disturbances] == [Span(1, 2), Span(2, 3), Span(3, 3)]
+    assert [d.seconds for d in trace.disturbances] == [30, math.inf, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("margin_s", "costs_s", "verdict"),
+    [
+        (0.0, [0.001], Verdict.INCONCLUSIVE),  # not a matter of seconds: any disturbance will do
+        (0.5, [0.03], Verdict.INCONCLUSIVE),
+        (0.7, [0.03], Verdict.FAIL),
+        (0.7, [0.03, 0.03], Verdict.INCONCLUSIVE),  # what several cost adds up
+        (1e9, [math.inf], Verdict.INCONCLUSIVE),  # lost packets explain everything
+    ],
+)
+def test_a_small_disturbance_does_not_explain_a_large_miss(
+    margin_s: float, costs_s: list[float], verdict: Verdict
+) -> None:
+    missed = failed([replace(LATE, margin_s=margin_s)])
+    assert settle(missed, [Disturbance(Span(11, 12), "lag", cost) for cost in costs_s]).verdict is verdict
