@@ -32,8 +32,8 @@ class Finding:
 
     evidence names what it rests on: ``trace:LINE`` (1-based line of trace.jsonl), ``capture:INTERFACE@SECONDS``,
     ``console:LINE`` or ``package:MEMBER@OFFSET``. span is when it was seen, for what
-    a starved host can bring about; None for what it cannot (a digest, a forbidden topic). margin_s is by how many seconds
-    a limit was missed; 0 where that is not a matter of seconds.
+    a starved host can bring about; None for what it cannot (a digest, a forbidden topic). margin_s is by how many
+    seconds a limit was missed; 0 where that is not a matter of seconds.
     """
 
     expected: str
