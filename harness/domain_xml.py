@@ -42,9 +42,9 @@ class MachineSpec:
     accelerator: Literal["kvm", "tcg"]
     folder: Path
     console: Path
-    console_socket: Path | None = None
     rtc_shift_s: int = 0
     namespace: Path | None = None
+    console_socket: Path | None = None
 
 
 def domain_xml(spec: MachineSpec, overlay: Path, environment: Path | None) -> str:

@@ -1,4 +1,4 @@
-"""`racs list`, `racs explain` and `racs doctor`: what the suite asks for and what this machine lacks."""
+"""`racs list` and `racs explain`: what the suite asks for."""
 
 import dataclasses
 import json

@@ -18,6 +18,7 @@ from typing import Any
 from conformance.profile import Profile
 from harness import accelerator, init
 from harness.console import Note
+from harness.options import CACHE
 
 CLOCK_PAIR_S = 10.0  # between clock-pair events: host clocks are slewed by at most 0.5 ms a second
 SOURCE_PROCESS = "host"
@@ -82,13 +83,18 @@ COMMANDS: Mapping[str, str] = {
     "qemu-img": "qemu-utils",
     "xorriso": "xorriso",
     "ip": "iproute2",
+    "nft": "nftables",
+    "dnsmasq": "dnsmasq-base",
     "setpriv": "util-linux",
 }
+MOSQUITTO = CACHE / "peers" / "mosquitto" / "usr" / "sbin" / "mosquitto"  # unpacked: its installation starts a service
 
 
 def missing(commands: Mapping[str, str] = COMMANDS) -> tuple[Lack, ...]:
     """What this machine lacks for a run, tried and not guessed. commands: what a run calls, with its package."""
-    lacks = [Lack(command, _apt(package)) for command, package in commands.items() if shutil.which(command) is None]
+    lacks = [Lack(command, _apt(package)) for command, package in commands.items() if not find(command)]
+    if not os.access(MOSQUITTO, os.X_OK):
+        lacks.append(Lack("mosquitto", "run ./racs once: it unpacks Debian's package into .cache/peers"))
     if not any(glob.glob(f"/usr/lib*/{middle}{_LIBVIRT_DRIVER}") for middle in ("", "*/")):
         lacks.append(Lack("libvirt's QEMU driver", _apt("libvirt-daemon-driver-qemu")))
     if not _libvirt_version():
@@ -102,6 +108,11 @@ def missing(commands: Mapping[str, str] = COMMANDS) -> tuple[Lack, ...]:
     if reason:
         lacks.append(Lack(f"/dev/net/tun: {reason}", "run it with sudo, or once: sudo chmod 666 /dev/net/tun"))
     return tuple(lacks)
+
+
+def find(command: str) -> str:
+    """Where a command is, "" for nowhere; as in the lab, /usr/sbin counts for ordinary users too."""
+    return shutil.which(command, path=f"{os.environ.get('PATH', os.defpath)}{init.SYSTEM_PATH}") or ""
 
 
 def _apt(package: str) -> str:

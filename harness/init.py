@@ -29,6 +29,7 @@ from typing import NoReturn
 
 MARKER = "/run/racs-lab"
 RUNTIME = "/run/user"  # the worker's XDG_RUNTIME_DIR: without one libvirt would leave files in the user's home
+SYSTEM_PATH = ":/usr/sbin:/sbin"  # an ordinary user's PATH lacks them, and nft and dnsmasq are there
 USAGE = 4  # exit status: the call or the machine lacks something
 
 # <linux/sched.h>, <linux/mount.h>, <linux/prctl.h>, <linux/capability.h>, <linux/sockios.h>, <linux/if.h>
@@ -126,8 +127,9 @@ def _run(signals: set[signal.Signals], mask: set[int | signal.Signals], command:
     for number in (*signals, signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores the last two: undo that for the worker
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    path = os.environ.get("PATH", os.defpath) + SYSTEM_PATH
     try:
-        os.execvpe(command[0], command, {**os.environ, "XDG_RUNTIME_DIR": RUNTIME})
+        os.execvpe(command[0], command, {**os.environ, "XDG_RUNTIME_DIR": RUNTIME, "PATH": path})
     except OSError as error:
         sys.stderr.write(f"racs: cannot run {command[0]}: {error.strerror}\n")
         os._exit(127 if isinstance(error, FileNotFoundError) else 126)

@@ -29,7 +29,6 @@ from harness.options import CACHE
 from harness.recorder import Recorder
 from harness.watch import Watch
 
-MOSQUITTO = CACHE / "peers" / "mosquitto" / "usr" / "sbin" / "mosquitto"
 SCRATCH = Path("/run/racs")  # of the lab's own tmpfs
 ROLES = ("time", "userplane", "bus", "backends")
 
@@ -142,7 +141,7 @@ class Lab:
         elif role == "bus":
             folder = self.scratch / "bus"
             folder.mkdir()
-            config = configuration.bus_process(self.plan, folder, MOSQUITTO)
+            config = configuration.bus_process(self.plan, folder, host.MOSQUITTO)
         else:
             config = {"http_ports": list(configuration.HTTP_PORTS)}
             listeners = configuration.backend_listeners(self.application)
