@@ -324,10 +324,10 @@ INVALID: dict[str, list[Case]] = {
                                  ("1,5", "GiB"), ("nan", "GiB"))),
     ],
     "DSC-010": [
-        *((f"id {value!r}", "goon", (('id="goon.upper"', f'id="{value}"'),))
+        *((f"id {value!r}", "goon", (('id="goon.greeting"', f'id="{value}"'),))
           for value in ("", "Upper", "goon upper", "goon_upper", "1up", "u" * 65)),
-        ("id twice", "goon", (('id="goon.upper"', 'id="goon.echo"'),)),
-        ("no name", "goon", (('name="Upper-case echo"', 'name=" "'),)),
+        ("id twice", "goon", (('id="goon.greeting"', 'id="goon.echo"'),)),
+        ("no name", "goon", (('name="Greeting"', 'name=" "'),)),
         *((f"sales item {value!r}", "goon", (("RACS-GOON-002", value),))
           for value in ("", " ", "x" * 65, "a&#9;b", "a&#10;b")),
     ],

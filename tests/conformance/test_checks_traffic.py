@@ -1,6 +1,7 @@
 """OFT and OTT over hand-made traces: what each check passes, fails and cannot tell."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +15,7 @@ from conformance.application import Application, Effect, Endpoint, Rule, Service
 from conformance.checks.traffic import CHECKS
 from conformance.profile import load
 from conformance.trace import Capture, Frame, Trace, make_trace
-from conformance.verdict import Verdict, settle
+from conformance.verdict import Disturbance, Verdict, settle
 
 PROFILE = load()
 UE, UE1, SERVER, APP = "10.45.0.1", "10.45.0.2", "203.0.113.9", "192.0.2.10"
@@ -175,7 +176,7 @@ def judged(requirement: str, scene: Scene, verdict: str, says: str = "") -> None
     assert (outcome.verdict.value, says in text) == (verdict, True), text
     if outcome.verdict is Verdict.FAIL:
         assert all(finding.span is not None and finding.evidence for finding in outcome.findings)
-        noisy = [(finding.span, "noise") for finding in outcome.findings if finding.span]
+        noisy = [Disturbance(finding.span, "noise", math.inf) for finding in outcome.findings if finding.span]
         assert settle(outcome, noisy).verdict is Verdict.INCONCLUSIVE
 
 

@@ -116,7 +116,7 @@ def test_the_whole_application_is_read() -> None:
         forwards=(Forward("tcp", 29001, 22),), mounts=(Mount("/", 3 * GIB // 2),), drills=("hang",),
         features=(
             Feature("goon.echo", "Echo", "RACS-GOON-001", True),
-            Feature("goon.upper", "Upper-case echo", "RACS-GOON-002", False),
+            Feature("goon.greeting", "Greeting", "RACS-GOON-002", False),
         ),
         properties={"colour": "red"}, cpus=1, memory_mib=512, disk_capacity_bytes=2 * GIB,
     )  # fmt: skip
