@@ -5,6 +5,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from conformance.judge import Ledger, judge_trace
 from conformance.package import Package, open_package
 from conformance.trace import Trace
 from conformance.verdict import Finding, Outcome, Verdict, failed, inconclusive, not_applicable, not_judged
-from harness.assembly import RunFacts, assemble, digest_files, judge_statically
+from harness.assembly import RunFacts, assemble, digest_files, judge_statically, make_run_folder, refusal_of
 from harness.display import render_certification, verdict_line, write_json
 from harness.options import PackageOptions, load_package_options
 
@@ -54,12 +55,8 @@ def read_request(config: pytest.Config) -> Request:
         raise UsageError("no package to certify: pytest suites/ --ova app.ova")
     options = load_package_options(option.ova, tuple(option.root), option.trust, option.profile)
     package = open_package(options.ova, options.profile)
-    ledger = Ledger(load_catalogue())
-    static = [r.id for r in ledger.catalogue.requirements.values() if r.scope == "package" and r.in_force]
-    refusal = judge_statically(options, package, Ledger(ledger.catalogue), static)
-    if not refusal and package.application is None:
-        refusal = "the descriptor does not say what the app is: nothing of it was booted"
     seed = option.seed if option.seed is not None else random.SystemRandom().randrange(2**32)
+    ledger, refusal = Ledger(load_catalogue()), refusal_of(options, package)
     return Request(options, package, ledger, refusal, option.accelerator, seed, option.runs)
 
 
@@ -137,13 +134,10 @@ class SuiteRun(Collection):
     def pytest_sessionstart(self) -> None:
         application = self.request.package.application
         name = application.id if application else self.request.options.ova.stem
-        stamp = self.facts.started.strftime("%Y%m%dT%H%M%SZ")
-        self.folder = (self.request.runs / f"{stamp}-{name}").resolve()
-        number = 1
-        while self.folder.exists():
-            number += 1
-            self.folder = self.folder.with_name(f"{stamp}-{name}-{number}")
-        (self.folder / "evidence").mkdir(parents=True)
+        try:
+            self.folder = make_run_folder(self.request.runs, name, self.facts.started)
+        except UsageError as error:
+            raise pytest.UsageError(f"racs: {error}") from error
 
     @pytest.fixture
     def judge(self, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Judge:
@@ -261,7 +255,8 @@ class SuiteRun(Collection):
         status = self.certification.exit_status
         session.exitstatus = pytest.ExitCode.USAGE_ERROR if self.lacking and status != 2 else status
         if self.config.option.certify:
-            self._print_result(self.certification)
+            with self._released():
+                self._print_result(self.certification)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.certification is None:
@@ -307,7 +302,13 @@ class SuiteRun(Collection):
         """Progress, to standard error, in `racs certify` only (pytest has a display of its own)."""
         if self.config.option.certify:
             elapsed = time.time() - self.facts.started.timestamp()
-            print(f"[{elapsed:6.1f} s] {text}", file=sys.stderr, flush=True)
+            with self._released():
+                print(f"[{elapsed:6.1f} s] {text}", file=sys.stderr, flush=True)
+
+    def _released(self) -> AbstractContextManager[None]:
+        """Out of the hands of pytest's capture, which would show it at the end or never."""
+        manager = self.config.pluginmanager.getplugin("capturemanager")
+        return nullcontext() if manager is None else manager.global_and_fixture_disabled()
 
     def _tell(self, requirement: str, outcome: Outcome) -> None:
         self.say(f"{requirement} {outcome.verdict}: {outcome.reason}")
