@@ -29,7 +29,8 @@ def fault_of_answer(flow: Event, service: Service, profile: Profile) -> Fault | 
                 f"an answer that begins with {service.probe_expect}", _shown(answer), "answer as the Probe says"
             )
     elif known and not _speaks(known, answer, flow):
-        return Fault(f"an answer of {known} ({_LOOKS[known]})", _shown(answer), f"speak {known} on port {service.port}")
+        seen = _shown(answer) + (f" ({flow['error']})" if flow["error"] else "")
+        return Fault(f"an answer of {known} ({_LOOKS[known]})", seen, f"speak {known} on port {service.port}")
     if not flow["completed"]:
         return Fault("the exchange to complete", flow["error"] or "it did not", "answer within the profile's time")
     return None

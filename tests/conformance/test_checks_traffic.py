@@ -423,7 +423,7 @@ SERVED: list[tuple[Mapping[str, Any], str, str]] = [
     ({"echo": {"answered_from": "192.0.2.11:7"}}, "fail", "one from 192.0.2.11:7"),
     ({"web": {"answer": b"HTTP/1.1 500 X\r\n"}}, "fail", "an HTTP status line below 500"),
     ({"web": {"answer": b"HTTP/1.1 404 X\r\n"}}, "pass", ""),
-    ({"web": {"answer": b"", "completed": False, "error": "refused"}}, "fail", "an answer of http"),
+    ({"web": {"answer": b"", "completed": False, "error": "refused"}}, "fail", "nothing (refused)"),
     ({"web": {"completed": False, "error": "not done within 2 s"}}, "fail", "not done within 2 s"),
     ({"probed": {"answer": b"\x72"}}, "fail", "begins with 71"),
 ]
