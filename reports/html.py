@@ -1,13 +1,14 @@
 """report.html: one file without a reference to anything outside it, for the auditor who opens it a year later."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from conformance.certification import Certification
+from conformance.certification import Certification, Judgement
 from conformance.verdict import Verdict
 
-_FAMILIES = {
+FAMILIES = {
     "PKG": "Package",
     "DSC": "Descriptor",
     "IMG": "Image",
@@ -22,6 +23,9 @@ _FAMILIES = {
     "AFM": "Features",
 }
 
+_HEADLINES = {"error": "error in the suite", "interrupted": "interrupted, not judged to the end"}
+_ORDER = ("fail", "warning", "inconclusive", "pass", "not applicable", "not judged")
+
 
 def render(certification: Certification) -> bytes:
     """The report as UTF-8 HTML; all that comes from the app or the package is escaped."""
@@ -34,7 +38,7 @@ def render(certification: Certification) -> bytes:
     )
     in_force = [j for j in certification.judgements if j.in_force]
     families = [
-        (title, [j for j in in_force if j.id.startswith(prefix) and j.in_scope]) for prefix, title in _FAMILIES.items()
+        (title, [j for j in in_force if j.id.startswith(prefix) and j.in_scope]) for prefix, title in FAMILIES.items()
     ]
     text = environment.get_template("report.html").render(
         c=certification,
@@ -46,7 +50,16 @@ def render(certification: Certification) -> bytes:
         in_force=in_force,
         out_of_scope=[j for j in in_force if not j.in_scope],
         drafts=[j for j in certification.judgements if not j.in_force],
-        counts=Counter(str(j.verdict) for j in in_force if j.in_scope),
+        headline=_HEADLINES.get(certification.verdict, certification.verdict),
+        counts=_count([j for j in in_force if j.in_scope]),
         begin=min((step.begin for step in certification.steps), default=0.0),
     )
     return text.encode()
+
+
+def _count(judgements: Sequence[Judgement]) -> list[tuple[str, int]]:
+    """How many there are of each verdict, what a reader has to see first coming first; a failed SHOULD is a warning."""
+    counts = Counter(
+        "warning" if j.verdict is Verdict.FAIL and j.level == "SHOULD" else str(j.verdict) for j in judgements
+    )
+    return [(verdict, counts[verdict]) for verdict in _ORDER if verdict in counts]
