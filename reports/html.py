@@ -50,6 +50,7 @@ def render(certification: Certification) -> bytes:
         in_force=in_force,
         out_of_scope=[j for j in in_force if not j.in_scope],
         drafts=[j for j in certification.judgements if not j.in_force],
+        at=certification.at.replace("T", " ").replace("+00:00", " UTC"),
         headline=_HEADLINES.get(certification.verdict, certification.verdict),
         counts=_count([j for j in in_force if j.in_scope]),
         begin=min((step.begin for step in certification.steps), default=0.0),
