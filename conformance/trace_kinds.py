@@ -44,6 +44,30 @@ def _kind(meaning: str, **fields: str) -> Kind:
     return Kind(meaning, {name: Field(kind, text) for name, (kind, text) in parted.items()})
 
 
+_FLOW = _kind(
+    "a flow of test traffic ended; what it proves is judged from the captures",
+    name="string: what the flow is for, unique in its situation",
+    pattern="string: udp-echo, tcp-echo, http, probe, connect",
+    origin="string: ue, outside, internet, platform",
+    protocol="string: udp or tcp",
+    client_address="string: the client's own address",
+    client_port="integer: the client's own port",
+    server_address="string: whom it spoke to",
+    server_port="integer: and at which port",
+    begin="number: monotonic seconds of its first packet",
+    end="number: monotonic seconds of its end or deadline",
+    completed="boolean: the whole exchange took place",
+    error="string: why not, empty when it did",
+    sent="integer: bytes of payload the client sent",
+    received="integer: bytes of payload the client received",
+    sent_sha256="string: digest of what the client sent",
+    expected_sha256="string: digest of what it should get back, empty where unknown",
+    received_sha256="string: digest of what it got back",
+    answer="string: first bytes of the answer in hex, at most 64",
+    answered_from="string: address:port the answer came from; empty when none came",
+    peer_seen="string: address:port under which the server saw the client, where it says so; else empty",
+)
+
 KINDS: Mapping[str, Kind] = {
     "run": _kind(
         "facts that hold for the whole run; the first event",
@@ -189,28 +213,9 @@ KINDS: Mapping[str, Kind] = {
         uplink_teid="integer: TEID toward the EPC",
         downlink_teid="integer: TEID toward the eNB",
     ),
-    "flow": _kind(
-        "a flow of test traffic ended; what it proves is judged from the captures",
-        name="string: what the flow is for, unique in its situation",
-        pattern="string: udp-echo, tcp-echo, http, probe, connect",
-        origin="string: ue, outside, internet, platform",
-        protocol="string: udp or tcp",
-        client_address="string: the client's own address",
-        client_port="integer: the client's own port",
-        server_address="string: whom it spoke to",
-        server_port="integer: and at which port",
-        begin="number: monotonic seconds of its first packet",
-        end="number: monotonic seconds of its end or deadline",
-        completed="boolean: the whole exchange took place",
-        error="string: why not, empty when it did",
-        sent="integer: bytes of payload the client sent",
-        received="integer: bytes of payload the client received",
-        sent_sha256="string: digest of what the client sent",
-        expected_sha256="string: digest of what it should get back, empty where unknown",
-        received_sha256="string: digest of what it got back",
-        answer="string: first bytes of the answer in hex, at most 64",
-        answered_from="string: address:port the answer came from; empty when none came",
-        peer_seen="string: address:port under which the server saw the client, where it says so; else empty",
+    "flow": _FLOW,
+    "attempt": Kind(
+        "a try whether the app's services are ready yet, with the fields of a flow: never judged", _FLOW.fields
     ),
     "capture": _kind(
         "a capture of the evidence folder begins",

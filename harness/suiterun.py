@@ -22,6 +22,8 @@ from conformance.verdict import Finding, Outcome, Verdict, failed, inconclusive,
 from harness.assembly import RunFacts, assemble, digest_files, judge_statically, make_run_folder, refusal_of
 from harness.display import render_certification, verdict_line, write_json
 from harness.options import PackageOptions, load_package_options
+from harness.screen import show
+from harness.situations import Unreached
 
 if TYPE_CHECKING:
     from harness.testbed import Testbed
@@ -51,6 +53,8 @@ def read_request(config: pytest.Config) -> Request:
     option = config.option
     if getattr(option, "numprocesses", None) or getattr(option, "tx", None):
         raise UsageError("suites/ runs one testbed: leave out -n (it is for tests/)")
+    if option.json == "-" and not option.certify:
+        raise UsageError("--json -: standard output is pytest's own here; give --json a file, or call racs certify")
     if option.ova is None:
         raise UsageError("no package to certify: pytest suites/ --ova app.ova")
     options = load_package_options(option.ova, tuple(option.root), option.trust, option.profile)
@@ -217,14 +221,16 @@ class SuiteRun(Collection):
         identity, outcome = requirement_of(item), None
         if isinstance(error, EnvironmentFault):
             outcome = inconclusive(str(error))
+        elif isinstance(error, Unreached):
+            outcome = not_judged(str(error))
         elif isinstance(error, SubjectError):
             outcome = failed([Finding(error.expected, error.seen, error.where, error.remedy)])
         if identity and outcome is not None:
             self.ledger.add(identity, outcome, item.name)
             self._tell(identity, outcome)
-        if isinstance(error, EnvironmentFault):
+        if outcome is not None and outcome.verdict is not Verdict.FAIL:
             report.outcome = "skipped"
-            report.longrepr = (str(item.path), 0, f"inconclusive: {error}")
+            report.longrepr = (str(item.path), 0, f"{outcome.verdict}: {error}")
         elif isinstance(error, UsageError):
             self.lacking = str(error)
         elif outcome is None:
@@ -248,7 +254,8 @@ class SuiteRun(Collection):
             self._take_facts(self.testbed)
         self.certification = assemble(self.request.options, self.request.package, self.ledger, self.facts)
         try:
-            self._write_reports(self.certification)
+            with self._released():
+                self._write_reports(self.certification)
         except (OSError, ValueError) as error:
             self.facts.errors.append(f"a report could not be written: {error}")
             self.certification = assemble(self.request.options, self.request.package, self.ledger, self.facts)
@@ -269,11 +276,11 @@ class SuiteRun(Collection):
 
     def _print_result(self, certification: Certification) -> None:
         if self.lacking:
-            print(f"racs: {self.lacking}", file=sys.stderr)
+            show(f"racs: {self.lacking}", sys.stderr)
         if self.config.option.json == "-":
-            print(verdict_line(certification, sys.stderr.isatty()), file=sys.stderr)
+            show(verdict_line(certification, sys.stderr.isatty()), sys.stderr)
         else:
-            print(render_certification(certification, self._report, sys.stdout.isatty()))
+            show(render_certification(certification, self._report, sys.stdout.isatty()), sys.stdout)
 
     @property
     def _report(self) -> Path | None:
@@ -303,7 +310,7 @@ class SuiteRun(Collection):
         if self.config.option.certify:
             elapsed = time.time() - self.facts.started.timestamp()
             with self._released():
-                print(f"[{elapsed:6.1f} s] {text}", file=sys.stderr, flush=True)
+                show(f"[{elapsed:6.1f} s] {text}", sys.stderr)
 
     def _released(self) -> AbstractContextManager[None]:
         """Out of the hands of pytest's capture, which would show it at the end or never."""

@@ -13,10 +13,13 @@ from conformance.trace import Trace
 from harness import leftovers
 from harness.busprobe import probe_permissions
 from harness.chronicle import Chronicle, Recorded
+from harness.clients import together
 from harness.disk import ImageSlice, Start, environment_xml, write_iso
 from harness.domain_xml import MachineSpec, Nic
+from harness.features import Features
 from harness.lab import Lab, LabSpec
 from harness.machine import Machine, State
+from harness.readiness import Readiness
 from harness.situations import Unreached
 from harness.traffic import Traffic
 
@@ -47,7 +50,9 @@ class Testbed:
             lab = stack.enter_context(self.lab)
             self.profile, self._watch, self._plan = lab.profile, lab.watch, lab.plan
             self._application = lab.application
-            self._traffic = Traffic(lab.plan, lab.network, lab.watch)
+            self._traffic = Traffic(lab.plan, lab.network, lab.watch.note)
+            self._attempts = Traffic(lab.plan, lab.network, self._note_attempt)
+            self._features = Features(lab, self._step, self._guard_s)
             self._stack = stack.pop_all()
         return self
 
@@ -92,15 +97,14 @@ class Testbed:
                 addresses=tuple(nic.address for nic in self._plan.topology.user_plane_nics),
                 gateways=tuple(nic.gateway for nic in self._plan.topology.user_plane_nics),
                 password=self._plan.password if self._application.uses_bus else "",
-                features=tuple(f.id for f in self._application.features if f.default_on),
+                features=self._features.active,
                 drill=drill,
             )
             iso = self.lab.scratch / "environment.iso"
             document = environment_xml(self._application, start, self.profile)
             write_iso(document, iso)
             machine.insert_environment(iso, drill)
-            if self._application.features:
-                self.lab.command("bus", "feature-set", features=list(start.features))
+            self._features.publish()
             self.lab.command("time", "expect")
             self._started_at = time.monotonic()
             self._drill = drill
@@ -163,14 +167,34 @@ class Testbed:
     def _guard_s(self) -> float:
         return self.profile.number("host.guard_s")
 
-    def await_ready(self) -> None:
+    def await_bus(self) -> None:
         """Wait until an app that uses the bus has connected, its features are reported, up to the connect deadline."""
-        if not self._application.uses_bus:
-            return
-        first = self._watch.seen("beat", self._started_at)[0].at
-        deadline_s = self.profile.number("bus.connect_deadline_s")
-        with self._step("await the app on the bus", f"{deadline_s:g} s"):
-            self._watch.wait_until(self._connected, first + deadline_s + self._guard_s)
+        if self._application.uses_bus:
+            deadline_s = self.profile.number("bus.connect_deadline_s")
+            with self._step("await the app on the bus", f"{deadline_s:g} s"):
+                self._watch.wait_until(self._connected, self._first_beat_at + deadline_s + self._guard_s)
+
+    def await_ready(self) -> None:
+        """Wait until all that the app serves, forwards or passes has answered once, up to the ready deadline.
+
+        What tries it stands in the trace as attempts, which nothing judges.
+        """
+        deadline_s = self.profile.number("user_plane.ready_deadline_s")
+        deadline = self._first_beat_at + deadline_s + self._guard_s
+        with self._step("await the app's services", f"{deadline_s:g} s"):
+            if self._watch.wait_until(self._in_path, deadline):
+                self._watch.wait_until(Readiness(self._attempts).reached, deadline)
+
+    def _in_path(self) -> bool:
+        switches = self._watch.seen("bypass", self._started_at)
+        return bool(switches) and not switches[-1]["active"]
+
+    def _note_attempt(self, _: str, at: float, source: str, fields: Mapping[str, Any]) -> None:
+        self._watch.note("attempt", at, source, fields)
+
+    @property
+    def _first_beat_at(self) -> float:
+        return float(self._watch.seen("beat", self._started_at)[0].at)
 
     def _connected(self) -> bool:
         attempts = self._watch.seen("mqtt-attempt", self._started_at)
@@ -181,10 +205,9 @@ class Testbed:
 
     def observe_window(self) -> None:
         """Let the app alone until the longest window from its first beat is full."""
-        first = self._watch.seen("beat", self._started_at)[0].at
         window_s = max(self.profile["heartbeat.window_s"], self.profile["time.synchronised_deadline_s"])
         with self._step("observe", f"until {window_s:g} s after the first heartbeat"):
-            self._watch.let_pass(first + window_s + self._guard_s + SETTLE_S)
+            self._watch.let_pass(self._first_beat_at + window_s + self._guard_s + SETTLE_S)
 
     def press_power_button(self) -> None:
         """Press the button, again after a third of the time, and wait for power-off."""
@@ -301,7 +324,7 @@ class Testbed:
     def use_forwards(self) -> None:
         if self._application.forwards:
             with self._step("use the forwarded ports"):
-                self._traffic.use_forwards()
+                together(self._traffic.of_forwards(self._traffic.brief))
 
     def probe_undeclared_ports(self) -> None:
         with self._step("try ports that nobody declared"):
@@ -318,26 +341,8 @@ class Testbed:
                 probe_permissions(self.lab)
 
     def switch_features(self) -> None:
-        """Switch every declared feature off and on once, waiting for the status each time."""
-        declared = tuple(feature.id for feature in self._application.features)
-        on = [feature.id for feature in self._application.features if feature.default_on]
-        for feature in declared:
-            for active in (False, True):
-                on = [f for f in declared if (f in on and f != feature) or (f == feature and active)]
-                self._switch(on, f"{feature} {'on' if active else 'off'}")
-
-    def _switch(self, on: list[str], what: str) -> None:
-        limit_s = self.profile.number("afm.feature_taken_up_s")
-        with self._step("switch a feature", what):
-            begin = time.monotonic()
-            self.lab.command("bus", "feature-set", features=on)
-            self._watch.wait_until(lambda: self._taken_up(on, begin), begin + limit_s + self._guard_s)
-
-    def _taken_up(self, on: list[str], since: float) -> bool:
-        for event in self._watch.seen("feature-status", since):
-            if sorted(f["id"] for f in event["features"] if f.get("state") == "on") == sorted(on):
-                return True
-        return False
+        """Switch every declared feature off and on once, waiting for the status each time; then all are on."""
+        self._features.switch_all()
 
 
 def _is_running(data: str) -> bool:

@@ -4,11 +4,12 @@ import ipaddress
 import random
 import socket
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from dnslib import DNSRecord
 
@@ -24,17 +25,17 @@ from harness.configuration import ECHO_PORT, HTTP_PORTS, Plan, app_address
 from harness.conversation import Exchange, Flow, Origin
 from harness.emulation import EmulatorProcess, OnEvent
 from harness.network import Network
-from harness.watch import Watch
 
 INTERNET_HOST, OPERATOR_HOST = 9, 10  # host numbers in the profile's server networks
 DATAGRAM_SIZES = (1, 64, 512, 1200)
 BRIEF_SIZES = (1, 1400)
 STREAM_BYTES = 65536
-STREAM_DEADLINE_S = 60.0
 FORWARDING_CLIENTS_AT_ONCE = 64
 _KNOWN_BANNERS = {22: b"SSH-"}
 
 FlowCall = Callable[[], Flow]
+NoteFlow = Callable[[str, float, str, Mapping[str, Any]], object]
+"""(kind, at, source, fields) of each flow that has ended, called in the flow's own thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +51,17 @@ class Use:
 class Traffic:
     """Flows of one run. Names of flows are unique in their situation and say what they are for."""
 
-    def __init__(self, plan: Plan, network: Network, watch: Watch) -> None:
+    def __init__(self, plan: Plan, network: Network, note: NoteFlow) -> None:
         self._plan = plan
         self._network = network
         self._application = plan.application
-        self._clients = Clients(network, watch.note, plan.seed)
+        self._clients = Clients(network, note, plan.seed)
         self._uses = 0
         profile = plan.profile
         self._internet = _host(profile["network.internet"], INTERNET_HOST)
         self._operator = _host(profile["network.operator_backends"], OPERATOR_HOST)
         self._answer_s = profile.number("user_plane.service_answer_s")
-        stream_s = STREAM_DEADLINE_S * profile.factor
+        stream_s = profile.number("user_plane.stream_deadline_s")
         self.thorough = Use(
             profile["user_plane.payload_sizes"], profile["user_plane.stream_bytes"], self._answer_s, stream_s
         )
@@ -68,15 +69,20 @@ class Traffic:
         # of an app that is to stay silent: as long as an answer of a sound one is waited for on a fast host
         silent_s = self._answer_s / profile.factor
         self.hopeless = Use(BRIEF_SIZES, 0, silent_s, silent_s)
+        self.lightest = Use((1,), 1, silent_s, silent_s)
 
     # the app in use
 
     def use_app(self, use: Use) -> tuple[Flow, ...]:
         """Every declared service from UEs and from outside, or every rule's flows both ways."""
+        return together(self.of_app(use))
+
+    def of_app(self, use: Use) -> list[FlowCall]:
+        """What `use_app` runs, a call for each flow."""
         self._uses += 1
         if self._application.type == "terminating":
-            return together(self._service_flows(use))
-        return together(self._selected_flows(use))
+            return self._service_flows(use)
+        return self._selected_flows(use)
 
     def _service_flows(self, use: Use) -> list[FlowCall]:
         ues = random.Random(f"ues {self._plan.seed} {self._uses}").sample(range(self._plan.topology.ues), 2)
@@ -135,13 +141,14 @@ class Traffic:
     def _get(self, exchange: Exchange, size: int) -> Flow:
         return self._clients.http_get(exchange, f"/bytes/{size}", sha256(body_of(size)).hexdigest())
 
-    def use_forwards(self) -> tuple[Flow, ...]:
-        return together([self._forward_flow(forward) for forward in self._application.forwards])
+    def of_forwards(self, use: Use) -> list[FlowCall]:
+        """A call for each flow to a forwarded port from outside."""
+        return [self._forward_flow(forward, use) for forward in self._application.forwards]
 
-    def _forward_flow(self, forward: Forward) -> FlowCall:
+    def _forward_flow(self, forward: Forward, use: Use) -> FlowCall:
         outside = self._plan.topology.outside
         name = f"forward {forward.protocol}/{forward.from_port} to {forward.to_port}"
-        exchange = Exchange(name, self._clients.outside(), outside, forward.from_port, self._answer_s)
+        exchange = Exchange(name, self._clients.outside(), outside, forward.from_port, use.answer_s)
         declared = (
             s for s in self._application.services if (s.protocol, s.port) == (forward.protocol, forward.to_port)
         )

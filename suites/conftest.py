@@ -49,10 +49,11 @@ def steady(bed: "Testbed", started: Trace) -> Trace:
     """From the first start to the end of the window, nothing planned in between: all that the app offers in use."""
     bed.require_beating()
     with bed.recording("steady", since=started) as recorded:
+        bed.await_bus()
+        bed.switch_features()  # first: services are judged with all features on (contract 6)
         bed.await_ready()
         bed.use_services()
         bed.use_forwards()
-        bed.switch_features()
         bed.observe_window()
     return recorded.trace
 
@@ -85,8 +86,9 @@ def failure(bed: "Testbed") -> Trace:
         bed.suspend()
         bed.await_bypass()
         bed.await_reset()
-        bed.await_first_beat()
-        bed.use_services_again()
+        if bed.await_first_beat():
+            bed.await_ready()
+            bed.use_services_again()
     return recorded.trace
 
 

@@ -80,7 +80,7 @@ def keeps_addresses(trace: Trace, profile: Profile) -> Outcome:
     if not trace.captured("sgi"):
         return inconclusive("not every packet was captured on sgi")
     findings, doubts = [], []
-    known = {key_of(event) for event in trace.everywhere("flow")}
+    known = {key_of(event) for event in trace.everywhere("flow", "attempt")}
     for flow in selection.flows:
         changed = list(_changed_ends(flow, selection, known))
         findings += changed

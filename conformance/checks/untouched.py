@@ -67,7 +67,7 @@ def _altered(flow: Event, key: FlowKey, uplink: bool, way: Way, crossings: Cross
 
 
 def bypasses_when_down(trace: Trace, profile: Profile) -> Outcome:
-    """OFT-008: while UE traffic bypasses the app its vNIC gets none, flows complete, and it passes the app again after.
+    """OFT-008: while UE traffic bypasses the app its vNIC gets none; flows complete then, and through the app after.
 
     Where the app failed in this stretch: from its last heartbeat to the first packet past it within the profile's time.
     """
@@ -90,6 +90,8 @@ def bypasses_when_down(trace: Trace, profile: Profile) -> Outcome:
             findings.append(_finding(flow.event, "the flow to complete past the app", flow.event["error"]))
         if not past and not handed:
             findings.append(_finding(flow.event, "packets on a vNIC, not bypassed", "none"))
+        if not past and handed and not flow.event["completed"]:
+            findings.append(_finding(flow.event, "the flow to complete through the app again", flow.event["error"]))
     findings += _late(trace, selection, profile)
     if findings:
         return failed(findings)

@@ -374,6 +374,13 @@ def test_oft_008(scene: Scene, verdict: str, says: str) -> None:
     judged("OFT-008", scene, verdict, says)
 
 
+def test_oft_008_wants_the_app_to_work_again() -> None:
+    scene = switched(None, as_is)
+    at, kind, fields = scene.events[-1]
+    scene.events[-1] = (at, kind, {**fields, "completed": False, "error": "not done within 8 s"})
+    judged("OFT-008", scene, "fail", "complete through the app again")
+
+
 def test_oft_008_needs_flows_on_both_sides() -> None:
     scene = switched(None, as_is)
     scene.events.pop()
