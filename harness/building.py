@@ -12,6 +12,7 @@ from conformance.errors import SubjectError, UsageError
 from conformance.profile import DEFAULT
 from conformance.profile import load as load_profile
 from harness.options import CACHE, REPOSITORY, require_file, trust_folder
+from harness.screen import show
 
 FAILED = 1  # exit status: what was given makes no package
 ACL = Path("auth") / "acl.xml"
@@ -122,4 +123,4 @@ def build_sample(name: str) -> Sample:
 
 def tell(line: str) -> None:
     """A line of progress or complaint, to standard error."""
-    print(f"racs: {line}", file=sys.stderr, flush=True)
+    show(f"racs: {line}", sys.stderr)

@@ -10,13 +10,14 @@ from conformance.package import open_package
 from harness.assembly import RunFacts, assemble, judge_statically
 from harness.display import render_certification, write_json
 from harness.options import PackageOptions
+from harness.screen import show
 
 
 def check_package(options: PackageOptions, json_file: str | None) -> int:
     """Judge all of scope "package"; prints the table (or JSON) and returns the exit status."""
     certification = certify_statically(options)
     if json_file != "-":
-        print(render_certification(certification, None, sys.stdout.isatty()))
+        show(render_certification(certification, None, sys.stdout.isatty()), sys.stdout)
     if json_file:
         write_json(certification, json_file)
     return certification.exit_status

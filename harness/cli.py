@@ -10,22 +10,27 @@ from typing import Any, TypeVar
 import click
 
 from conformance.errors import BrokenLab, EnvironmentFault, UsageError
+from harness.screen import silence
 
 USAGE, ERROR, INTERRUPTED = 4, 3, 2
 
-_FILE = click.Path(path_type=Path)
+_FILE = click.Path(path_type=Path, readable=False)  # harness.options says better what is wrong with a file
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit with design 6's status; no fault of the user's or the machine's shows a traceback."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        status = commands.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        # click's own main would end a broken pipe with 1, which says that a requirement failed
+        with commands.make_context("racs", given) as context:
+            status = commands.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as end:  # --help, --version
+        status = end.exit_code
     except click.ClickException as error:
         error.show()
         status = USAGE
-    except click.exceptions.Abort:
-        status = INTERRUPTED
     except KeyboardInterrupt:
         status = INTERRUPTED
     except UsageError as error:
@@ -35,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo(f"racs: {error}", err=True)
         status = ERROR
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
+        silence(sys.stdout)
+        status = ERROR
     except OSError as error:
         click.echo(f"racs: {error.filename or 'the system'}: {error.strerror or error}", err=True)
         status = ERROR

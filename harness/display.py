@@ -7,6 +7,7 @@ from pathlib import Path
 from conformance.certification import Certification, Judgement
 from conformance.errors import UsageError
 from conformance.verdict import Verdict
+from harness.screen import show
 
 _COLOURS = {
     Verdict.PASS: "32",
@@ -49,7 +50,7 @@ def verdict_line(certification: Certification, colour: bool) -> str:
 def write_json(certification: Certification, target: str) -> None:
     """Write the certification's JSON to a file, or to standard output for "-"."""
     if target == "-":
-        sys.stdout.write(certification.to_json())
+        show(certification.to_json().rstrip(), sys.stdout)
         return
     try:
         Path(target).write_text(certification.to_json(), encoding="utf-8")

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from conformance.profile import load as load_profile
 from harness import accelerator, host
 from harness.ca import load_roots
 from harness.options import CACHE, TRUST_PROFILES, trust_folder
+from harness.screen import show
 
 LACKING = 4  # exit status
 SPARE_MIB = 1024  # memory that the lab takes beside the guest's own
@@ -39,12 +41,12 @@ def examine_machine() -> int:
     """Print the table and what it comes to; exit status 0 when a run can take place here, else 4."""
     profile, lacks = load_profile(), 0
     for row in examine(profile, Path.cwd()):
-        print(row, flush=True)
+        show(str(row), sys.stdout)
         lacks += row.state == "lacks"
     if lacks:
-        print(f"\nno run can take place here: {lacks} lacking; racs check needs none of it")
+        show(f"\nno run can take place here: {lacks} lacking; racs check needs none of it", sys.stdout)
         return LACKING
-    print("\na run can take place here")
+    show("\na run can take place here", sys.stdout)
     return 0
 
 

@@ -2,28 +2,34 @@
 
 import dataclasses
 import json
+import sys
 
+from conformance.catalogue import Requirement
 from conformance.catalogue import load as load_catalogue
 from conformance.profile import load as load_profile
+from harness.screen import show
 
 
 def list_catalogue(as_json: bool) -> int:
     """Print every requirement, a line each (or all of the catalogue as JSON)."""
     requirements = load_catalogue().requirements.values()
     if as_json:
-        print(json.dumps([dataclasses.asdict(r) for r in requirements], indent=1, ensure_ascii=False))
-        return 0
-    for requirement in requirements:
-        state = "in force" if requirement.in_force else "draft"
-        print(f"{requirement.id}  {requirement.level:<6}  {requirement.when:<12}  {state:<8}  {requirement.title}")
+        lines = [json.dumps([dataclasses.asdict(r) for r in requirements], indent=1, ensure_ascii=False)]
+    else:
+        lines = [_line(requirement) for requirement in requirements]
+    show("\n".join(lines), sys.stdout)
     return 0
+
+
+def _line(requirement: Requirement) -> str:
+    state = "in force" if requirement.in_force else "draft"
+    return f"{requirement.id}  {requirement.level:<6}  {requirement.when:<12}  {state:<8}  {requirement.title}"
 
 
 def explain_requirement(identity: str) -> int:
     """Print all that the catalogue says of one requirement, with the profile's numbers."""
     requirement = load_catalogue()[identity]
     profile = load_profile()
-    print(f"{requirement.id}  {requirement.title}\n")
     state = "in force" if requirement.in_force else "draft: never gates, not judged yet"
     rows = [
         ("level", f"{requirement.level} ({state})"),
@@ -35,7 +41,6 @@ def explain_requirement(identity: str) -> int:
         ("profile", ", ".join(f"{name} = {profile[name]}" for name in requirement.reads)),
         ("evidence", ", ".join(requirement.kinds)),
     ]
-    for name, text in rows:
-        if text:
-            print(f"{name:<11} {text}")
+    lines = [f"{requirement.id}  {requirement.title}", ""] + [f"{name:<11} {text}" for name, text in rows if text]
+    show("\n".join(lines), sys.stdout)
     return 0

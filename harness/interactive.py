@@ -17,6 +17,7 @@ from conformance.trace import Event
 from harness.assembly import make_run_folder, refusal_of
 from harness.entrance import require_lab
 from harness.options import PackageOptions
+from harness.screen import show
 from harness.terminal import Relay, adopt, lab_of, listen
 from harness.watch import Watch
 
@@ -73,7 +74,7 @@ def _attend(spec: "LabSpec", listener: socket) -> None:
         bed.power_on()
         view = View(bed.lab.watch)
         with Relay(listener, CONSOLE_SOCKET, spec.evidence / "console.log"):
-            print("\n".join(describe(bed.lab, lab_of(listener).pid)), flush=True)
+            show("\n".join(describe(bed.lab, lab_of(listener).pid)), sys.stdout)
             try:
                 bed.lab.watch.wait_until(view.show, math.inf)
             except KeyboardInterrupt:
@@ -161,9 +162,9 @@ class View:
             text = SHOWN[event.kind](event)
             # the app's own words go to a terminal: none of them may command it
             plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-            print(f"[{event.at - self._begin:8.1f} s] {plain}", file=sys.stderr, flush=True)
+            show(f"[{event.at - self._begin:8.1f} s] {plain}", sys.stderr)
         return False
 
 
 def _say(text: str) -> None:
-    print(f"racs: {text}", file=sys.stderr, flush=True)
+    show(f"racs: {text}", sys.stderr)

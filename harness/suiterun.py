@@ -23,7 +23,6 @@ from harness.assembly import RunFacts, assemble, digest_files, judge_statically,
 from harness.display import render_certification, verdict_line, write_json
 from harness.options import PackageOptions, load_package_options
 from harness.screen import show
-from harness.situations import Unreached
 
 if TYPE_CHECKING:
     from harness.testbed import Testbed
@@ -221,16 +220,14 @@ class SuiteRun(Collection):
         identity, outcome = requirement_of(item), None
         if isinstance(error, EnvironmentFault):
             outcome = inconclusive(str(error))
-        elif isinstance(error, Unreached):
-            outcome = not_judged(str(error))
         elif isinstance(error, SubjectError):
             outcome = failed([Finding(error.expected, error.seen, error.where, error.remedy)])
         if identity and outcome is not None:
             self.ledger.add(identity, outcome, item.name)
             self._tell(identity, outcome)
-        if outcome is not None and outcome.verdict is not Verdict.FAIL:
+        if isinstance(error, EnvironmentFault):
             report.outcome = "skipped"
-            report.longrepr = (str(item.path), 0, f"{outcome.verdict}: {error}")
+            report.longrepr = (str(item.path), 0, f"inconclusive: {error}")
         elif isinstance(error, UsageError):
             self.lacking = str(error)
         elif outcome is None:

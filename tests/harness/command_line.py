@@ -1,0 +1,69 @@
+"""The command line as a user runs it: a process, its exit status and what it said; and a package to give it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness.building import PackageParts, write_package
+from harness.ca import make_ca
+
+REPOSITORY = Path(__file__).parents[2]
+RACS = str(Path(sys.executable).with_name("racs-conformance"))
+DEADLINE_S = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        return self.out + self.err
+
+
+def run(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None, typed: str | None = None
+) -> Ended:
+    """Run to the end in that folder, all three streams pipes. Whatever happened: no traceback, no escape codes."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "XDG_CONFIG_HOME": str(folder / "no-configuration"), **(environment or {})},
+        input=typed or "",
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    ended = Ended(done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in ended.said and "INTERNALERROR" not in ended.said, ended.said
+    assert "\x1b" not in ended.said, ended.said
+    return ended
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a vendor hands in: a package and the root to trust; and the files that it was made from."""
+
+    ova: Path
+    root: Path
+    parts: PackageParts
+
+
+def deliver(folder: Path) -> Delivery:
+    """A package in which nothing is wrong but that its image has nothing to boot: GoOn's descriptor, an empty disk."""
+    authority = make_ca(folder / "ca", "Test", datetime.now(UTC))
+    image, ova = folder / "empty.qcow2", folder / "goon.ova"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "2G"], check=True)
+    signature = ["-c", "write -q -P 0x55 510 1", "-c", "write -q -P 0xaa 511 1"]
+    subprocess.run(["qemu-io", *signature, str(image)], check=True)
+    app = REPOSITORY / "examples" / "goon"
+    parts = PackageParts(app / "goon.ovf", image, authority.key, authority.certificate)
+    write_package(parts, ova)
+    return Delivery(ova, authority.root, parts)
