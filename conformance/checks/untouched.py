@@ -75,7 +75,8 @@ def bypasses_when_down(trace: Trace, profile: Profile) -> Outcome:
     switches = trace.of("bypass")
     if selection.crossings.missing:
         return inconclusive(f"not every packet was captured on {selection.crossings.missing}")
-    if not any(event["active"] for event in switches):
+    down = next((event.at for event in switches if event["active"]), None)
+    if down is None:
         return inconclusive("UE traffic was not made to bypass the app")
     findings, during, after = [], 0, 0
     for flow in selection.flows:
@@ -90,7 +91,7 @@ def bypasses_when_down(trace: Trace, profile: Profile) -> Outcome:
             findings.append(_finding(flow.event, "the flow to complete past the app", flow.event["error"]))
         if not past and not handed:
             findings.append(_finding(flow.event, "packets on a vNIC, not bypassed", "none"))
-        if not past and handed and not flow.event["completed"]:
+        if not past and handed and flow.event["begin"] > down and not flow.event["completed"]:
             findings.append(_finding(flow.event, "the flow to complete through the app again", flow.event["error"]))
     findings += _late(trace, selection, profile)
     if findings:
