@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from harness.entrance import hold_interrupts
 from harness.options import REPOSITORY
 
 
@@ -34,5 +35,6 @@ def run_certify(ova: Path | None, options: Mapping[str, object]) -> NoReturn:
 
 def run_pytest(arguments: list[str]) -> NoReturn:
     """Replace this process by pytest over the suites, wherever the caller stands."""
+    hold_interrupts()
     fixed = ["-m", "pytest", str(REPOSITORY / "suites"), f"--rootdir={REPOSITORY}", f"-c={REPOSITORY}/pyproject.toml"]
     os.execv(sys.executable, [sys.executable, *fixed, *arguments])

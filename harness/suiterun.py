@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -21,6 +22,7 @@ from conformance.trace import Trace
 from conformance.verdict import Finding, Outcome, Verdict, failed, inconclusive, not_applicable, not_judged
 from harness.assembly import RunFacts, assemble, digest_files, judge_statically, make_run_folder, refusal_of
 from harness.display import render_certification, verdict_line, write_json
+from harness.entrance import take_interrupts
 from harness.options import PackageOptions, load_package_options
 from harness.screen import show
 
@@ -127,6 +129,10 @@ class SuiteRun(Collection):
             self.facts.scope = "selection"
             self.facts.selected = tuple(sorted(ids))
             self.ledger.in_scope = frozenset(ids)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self) -> None:
+        take_interrupts()  # from here on a report is made of what there is
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
@@ -238,6 +244,7 @@ class SuiteRun(Collection):
         return report
 
     def pytest_keyboard_interrupt(self) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would cost the report or leave the lab half there
         self.facts.interrupted = True
         self.facts.missing = "the run was interrupted before"
 
