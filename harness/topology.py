@@ -170,6 +170,8 @@ def namespace_scripts(topology: Topology) -> Mapping[str, str]:
         "epc": ["link set dev epc0 up", f"address add {S1U_EPC}/24 dev epc0"],
         "sgi": [
             *(f"route add local {network} dev lo" for network in topology.server_networks),
+            # a rule may name servers anywhere (contract 6): here is every address that no other route knows
+            "route add local default dev lo table main",
             *_tun("sgi", topology.vnic_mtu),
             f"route add {topology.ue_network} dev sgi",
             *_tun("breakout", topology.vnic_mtu),

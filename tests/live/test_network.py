@@ -110,7 +110,7 @@ def test_links_are_as_the_contract_says() -> None:
         ue = network.run_in("ue3", lambda: said("ip", "-o", "address", "show", "tun0"))
         assert "10.45.0.4/32" in ue and network.topology.ue_address(3) == "10.45.0.4"
         with network.sockets_for("time") as sockets:
-            assert set(sockets) == {"heartbeat", "ntp", "dns"}
+            assert set(sockets) == {"heartbeat", "ntp", "dns", "dns_operator"}
             assert min(network.receive_buffers.values()) >= 212992  # the smallest cap that Linux ships with
 
 
