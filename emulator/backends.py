@@ -59,9 +59,9 @@ class TcpServer:
 
     async def pause(self) -> None:
         if self._server is not None:
-            self._listener.shutdown(socket.SHUT_RDWR)  # Linux: stops listening, so that new connections are refused
-            self._server.close()
+            self._server.close()  # first: asyncio would try to accept on what no longer listens
             self._server = None
+            self._listener.shutdown(socket.SHUT_RDWR)  # Linux: stops listening, so that new connections are refused
         for writer in self._writers:
             writer.transport.abort()
 
