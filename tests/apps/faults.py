@@ -1,7 +1,8 @@
-"""Known-bad applications: the sample app with one fault, which the Property `racs-fault` of its package chooses.
+"""Known-bad applications: the sample app with the faults that the Property `racs-fault` of its package names.
 
 Starts the sample's own `main` after bending one thing in it: `python3 faults.py goon`. Only images of the project's
-own tests hold this file; the samples know nothing of it. Without a fault the sample runs as it is.
+own tests hold this file; the samples know nothing of it. Without a fault the sample runs as it is. What each fault must
+bring about stands in expectations.toml.
 """
 
 import fcntl
@@ -9,6 +10,7 @@ import importlib
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,8 +29,7 @@ IP_FREEBIND = 15  # <linux/in.h>
 
 def main() -> None:
     app = importlib.import_module(sys.argv[1])
-    fault = environment.read().get("racs-fault", "")
-    if fault:
+    for fault in environment.read().get("racs-fault", "").split():
         FAULTS[fault](app)
     app.main()
 
@@ -58,13 +59,32 @@ def never_boot(app: Any) -> None:
         signal.pause()
 
 
-def no_return(app: Any) -> None:
-    """The first start is good; from the second on the app does not come up."""
+def is_restart() -> bool:
+    """Whether the disk has seen a start before this one."""
     marker = Path("/var/lib/started")
     if marker.exists():
-        never_boot(app)
+        return True
     marker.touch()
     os.sync()
+    return False
+
+
+def no_return(app: Any) -> None:
+    """The first start is good; from the second on the app does not come up."""
+    if is_restart():
+        never_boot(app)
+
+
+def deaf_after_restart(app: Any) -> None:
+    """The first start is good; from the second on the app beats and takes packets, and none comes back."""
+    if is_restart():
+        wire.on_the_wire(wire.swallowed)(app)
+
+
+def needs_less_memory(app: Any) -> None:
+    """It runs on the memory that its descriptor asks for, and not on the contract's machine."""
+    if os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") > 600 << 20:
+        never_boot(app)
 
 
 def listening(network: str) -> Callable[[Any], None]:
@@ -115,6 +135,11 @@ def wrong_source(app: Any) -> None:
     app.Echo.__init__ = make
 
 
+def users_only(app: Any) -> None:
+    """Its answers to the internet end in the guest."""
+    subprocess.run(["ip", "route", "add", "blackhole", "203.0.113.0/24"], check=True)
+
+
 def no_ssh(app: Any) -> None:
     app.start_ssh = lambda address: None
 
@@ -152,12 +177,16 @@ FAULTS: dict[str, Callable[[Any], None]] = {
     "console-oops": console_oops,
     "never-boot": never_boot,
     "no-return": no_return,
+    "deaf-after-restart": deaf_after_restart,
+    "needs-less-memory": needs_less_memory,
     "open-port": listening("user-plane"),
     "open-service-port": listening("service"),
     "no-udp-echo": no_udp_echo,
     "no-tcp-echo": no_tcp_echo,
     "wrong-source": wrong_source,
+    "users-only": users_only,
     "no-ssh": no_ssh,
+    "swallow": wire.on_the_wire(wire.swallowed),
     "drop-uplink": wire.on_the_wire(wire.dropped),
     "double": wire.on_the_wire(wire.doubled),
     "rewrite-source": wire.on_the_wire(wire.renumbered),

@@ -17,7 +17,7 @@ heartbeat: Any = importlib.import_module("heartbeat")
 ntp: Any = importlib.import_module("ntp")
 
 PLATFORM = "10.199.0.1"
-AFTER = 15  # beats before a passing fault shows: the app is up and known by then
+AFTER = 3  # beats before a passing fault shows: the app is up and known by then
 
 Beat = dict[str, Any]
 Edit = Callable[[Beat, int], Iterable[bytes | Beat]]
@@ -66,7 +66,7 @@ def of_another_app(beat: Beat, count: int) -> Iterable[Beat]:
 
 
 def cut_now_and_then(beat: Beat, count: int) -> Iterable[bytes | Beat]:
-    return [json.dumps(beat).encode()[:-1]] if count % 10 == 9 else [beat]
+    return [json.dumps(beat).encode()[:-1]] if count % 5 == 4 else [beat]
 
 
 def silent(beat: Beat, count: int) -> Iterable[Beat]:

@@ -53,6 +53,10 @@ def dropped(packet: bytearray, number: int) -> Iterable[bytes]:
     return [] if is_uplink(packet) and number % 4 == 0 else [bytes(packet)]
 
 
+def swallowed(packet: bytearray, number: int) -> Iterable[bytes]:
+    return []
+
+
 def doubled(packet: bytearray, number: int) -> Iterable[bytes]:
     return [bytes(packet)] * (2 if number % 4 == 0 else 1)
 

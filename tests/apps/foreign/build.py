@@ -10,8 +10,11 @@ from harness.appimage_command import run_tool
 HERE = Path(__file__).parent
 
 
-def build_foreign(output: Path, cache: Path, progress: Callable[[str], None]) -> Path:
-    """Write the qcow2 image; the .deb files come from the same cache as those of other images."""
+def build_foreign(output: Path, cache: Path, progress: Callable[[str], None], mute: bool = False) -> Path:
+    """Write the qcow2 image; the .deb files come from the same cache as those of other images.
+
+    mute is a fault: its kernel says nothing on ttyS0 (LIF-001).
+    """
     packages = debs.fetch(["busybox-static", "linux-image-cloud-amd64"], cache / "debs", progress)
     with TemporaryDirectory() as folder:
         work = Path(folder)
@@ -28,6 +31,16 @@ def build_foreign(output: Path, cache: Path, progress: Callable[[str], None]) ->
         busybox = work / "debian/bin/busybox"
         initramfs = appimage_initramfs.build_initramfs(work / "debian", busybox, script, files)
         appimage_boot.write_boot(work / "debian", initramfs, work / "boot")
+        if mute:
+            _silence(work / "boot")
         appimage_disk.write_disk(work / "boot", None, 64, work / "disk")
         appimage_disk.write_qcow2(work / "disk", output)
     return output
+
+
+def _silence(boot: Path) -> None:
+    """Let the kernel of a boot partition speak on the screen that the machine does not have."""
+    configuration = boot.with_name("syslinux.cfg")
+    run_tool(["mcopy", "-i", boot, "::syslinux.cfg", configuration], what="read the boot configuration")
+    configuration.write_text(configuration.read_text().replace("console=ttyS0", "console=tty0"))
+    run_tool(["mcopy", "-o", "-i", boot, configuration, "::syslinux.cfg"], what="write the boot configuration")
