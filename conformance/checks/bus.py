@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 from conformance.application import Access
 from conformance.checks import abstinence, probes
+from conformance.checks.tally import miss
+from conformance.checks.timeline import observed
 from conformance.errors import BrokenLab
 from conformance.package import acl
 from conformance.profile import Profile
@@ -40,6 +42,7 @@ def credentials(trace: Trace, profile: Profile) -> Outcome:
     if connected and after_s < limit_s - guard_s:
         return passed(f"connected as {connected['username']} {after_s:.1f} s after the first heartbeat")
     window = Span(first, first + limit_s + guard_s)
+    end = connected.at if connected else observed(trace).end
     why = _could_not_connect(trace, window)
     if not why and abs(after_s - limit_s) <= guard_s:
         why = f"connected after {after_s:.1f} s, within {guard_s:g} s of the limit {limit_s:g} s"
@@ -47,11 +50,12 @@ def credentials(trace: Trace, profile: Profile) -> Outcome:
         return inconclusive(why)
     finding = Finding(
         f"a connection to the bus within {limit_s:g} s of the first heartbeat",
-        f"one after {after_s:.1f} s" if connected else "none",
+        f"one after {after_s:.1f} s" if connected else f"none in {end - first:.0f} s",
         f"{len(attempts)} attempts to connect",
         "connect to racs.mqtt.host and racs.mqtt.port of the OVF environment at start, and try again until it works",
         (beats[0].reference, *((connected.reference,) if connected else ())),
-        window,
+        Span(first, end),
+        miss(after_s, limit_s, guard_s) if connected else end - first,
     )
     return failed([finding])
 
@@ -73,7 +77,7 @@ def _foreign_credentials(attempts: list[Event], application: str) -> Iterator[Fi
 
 def _could_not_connect(trace: Trace, window: Span) -> str:
     """Why a missing connection proves nothing."""
-    end = trace.span.end if trace.span else max(event.at for event in trace.events)
+    end = observed(trace).end
     if end < window.end:
         return f"the record ends {end - window.begin:.1f} s after the first heartbeat"
     for event in trace.everywhere("vm-state"):

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from conformance.application import Application
+from conformance.checks.tally import miss
+from conformance.checks.timeline import observed
 from conformance.profile import Profile
 from conformance.trace import Event, Trace
 from conformance.verdict import Finding, Outcome, Span, failed, inconclusive, not_applicable, passed
@@ -41,7 +43,9 @@ def taken_up(trace: Trace, profile: Profile) -> Outcome:
         elif doubt := _doubt(trace, switch, window, after_s, limit_s):
             doubts.append(doubt)
         else:
-            findings.append(_not_taken_up(trace, switch, window, limit_s))
+            wait = Span(window.begin, follower.at if follower else min(observed(trace).end, switch.until))
+            margin_s = miss(after_s, limit_s, guard_s) if follower else wait.end - wait.begin
+            findings.append(_not_taken_up(trace, switch, wait, limit_s, margin_s))
     if findings:
         return failed(findings)
     missing = sorted({(identity, state) for identity in declared for state in ("on", "off")} - proven)
@@ -86,8 +90,7 @@ def _doubt(trace: Trace, switch: _Switch, window: Span, after_s: float, limit_s:
         return f"at {which} the app was not connected to the bus"
     if after_s <= window.end - window.begin:
         return f"{after_s:.1f} s after {which}: too near the limit of {limit_s:g} s to tell"
-    end = trace.span.end if trace.span else max(event.at for event in trace.events)
-    if min(end, switch.until) < window.end:
+    if min(observed(trace).end, switch.until) < window.end:
         return f"{which} was not observed to its deadline"
     for event in trace.everywhere("vm-state", "outage", "process-died"):
         if window.begin <= event.at <= window.end and _interrupts(event):
@@ -114,9 +117,9 @@ def _connected(trace: Trace, at: float) -> bool:
     return bool(opened - closed)
 
 
-def _not_taken_up(trace: Trace, switch: _Switch, window: Span, limit_s: float) -> Finding:
+def _not_taken_up(trace: Trace, switch: _Switch, wait: Span, limit_s: float, margin_s: float) -> Finding:
     wanted = ", ".join(f"{identity} {state}" for identity, state in switch.states.items())
-    statuses = [event for event in _statuses(trace, switch) if event.at <= window.end]
+    statuses = [event for event in _statuses(trace, switch) if event.at <= switch.event.at + limit_s]
     last = statuses[-1] if statuses else None
     return Finding(
         f"within {limit_s:g} s a usage status on app/{trace.application.id}/features that says {wanted}",
@@ -124,7 +127,8 @@ def _not_taken_up(trace: Trace, switch: _Switch, window: Span, limit_s: float) -
         f"after AFM switched, {len(statuses)} usage statuses came in time",
         f"subscribe racs/app/{trace.application.id}/properties, act on each message, then publish all features",
         (switch.event.reference, *((last.reference,) if last else ())),
-        window,
+        wait,
+        margin_s,
     )
 
 

@@ -6,9 +6,11 @@ every undeclared TCP port of the range; FWD-005 a SYN to each TCP port of the VM
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from conformance.application import Forward, Service
 from conformance.checks.spoken import fault_of_answer
+from conformance.checks.waiting import vain_s, vain_span, whole_s
 from conformance.packet import ACK, IPV4, RST, SYN, TCP, UDP, MalformedPacket, Packet, ethernet, parse
 from conformance.profile import Profile
 from conformance.trace import Event, Frame, Trace
@@ -16,6 +18,7 @@ from conformance.verdict import Finding, Outcome, Span, failed, inconclusive, pa
 
 _PROTOCOLS = {"tcp": TCP, "udp": UDP}
 _EVERY_PORT = 65535
+_LAB = "a fault of the lab: report it"
 
 
 def reaches_forwarded_ports(trace: Trace, profile: Profile) -> Outcome:
@@ -42,6 +45,7 @@ def reaches_forwarded_ports(trace: Trace, profile: Profile) -> Outcome:
 def _judge(trace: Trace, profile: Profile, forward: Forward, flow: Event) -> Finding | str:
     span = Span(flow["begin"], flow["end"])
     number, vm = _PROTOCOLS[forward.protocol], trace.run["addresses"]["service"]
+    platform = str(profile["network.platform"])
     inside = [(frame, p) for frame, p in _packets(trace, "service") if p.proto == number]
     asked = [frame for frame, p in inside if frame.from_lab and (p.destination, p.dst_port) == (vm, forward.to_port)]
     asked = [frame for frame in asked if span.begin <= frame.at <= span.end]
@@ -54,15 +58,16 @@ def _judge(trace: Trace, profile: Profile, forward: Forward, flow: Event) -> Fin
     ]
     where = f"forward {forward.protocol}/{forward.from_port} to {forward.to_port}"
     evidence = (flow.reference, f"capture:service@{(answers or asked)[0].at:.6f}")
+    waited = vain_span(trace, flow)
     if not answers:
-        remedy = f"listen on {forward.protocol} port {forward.to_port} of the service NIC, and admit 10.199.0.1"
-        return Finding(
-            "an answer on the service NIC", f"{len(asked)} packets, none answered", where, remedy, evidence, span
-        )
+        remedy = f"listen on {forward.protocol} port {forward.to_port} of the service NIC, and admit {platform}"
+        seen, margin_s = f"{len(asked)} packets, none answered", whole_s(waited.end - waited.begin)
+        return Finding("an answer on the service NIC", seen, where, remedy, evidence, waited, margin_s)
     declared = (s for s in trace.application.services if (s.protocol, s.port) == (forward.protocol, forward.to_port))
     fault = fault_of_answer(flow, next(declared, Service(forward.protocol, forward.to_port)), profile)
     if fault:
-        return Finding(fault.expected, fault.seen, where, fault.remedy, evidence, span)
+        finding = Finding(fault.expected, fault.seen, where, fault.remedy, evidence)
+        return replace(finding, span=waited, margin_s=vain_s(trace, flow)) if fault.partial else finding
     client = (flow["client_address"], flow["client_port"])
     outside = any((p.destination, p.dst_port) == client for _, p in _packets(trace, "outside"))
     return "" if outside else f"no answer of flow {flow['name']!r} was seen outside"
@@ -107,10 +112,8 @@ def forwards_nothing_undeclared(trace: Trace, profile: Profile) -> Outcome:
         if p.destination == outside and p.dst_port in wanted and _opens(p):
             tried.add(p.dst_port)
         if p.source == outside and p.src_port in wanted and _accepts(p):
-            where, at = f"tcp/{p.src_port} of {outside}", frame.at
-            findings.append(
-                Finding("no connection", "one was accepted", where, "", (_evidence("outside", frame),), Span(at, at))
-            )
+            where, proof = f"tcp/{p.src_port} of {outside}", (_evidence("outside", frame),)
+            findings.append(Finding("no connection", "one was accepted", where, _LAB, proof))
     if findings:
         return failed(findings)
     if wanted - tried:
@@ -135,10 +138,9 @@ def closes_undeclared_ports(trace: Trace, profile: Profile) -> Outcome:
         if not frame.from_lab and p.source == vm and p.src_port in tried and p.proto == TCP:
             answered.add(p.src_port)
             if _accepts(p) and p.src_port not in declared:
-                remedy = "close it, or let it listen on another address; else declare an Allow"
-                where, at = f"tcp/{p.src_port} of {vm}", frame.at
-                proof = (_evidence("service", frame),)
-                findings.append(Finding("no connection", "one was accepted", where, remedy, proof, Span(at, at)))
+                remedy = f'close it, or declare <racs:Allow protocol="tcp" port="{p.src_port}" network="service"/>'
+                where, proof = f"tcp/{p.src_port} of {vm}", (_evidence("service", frame),)
+                findings.append(Finding("no connection", "one was accepted", where, remedy, proof))
     if findings:
         return failed(findings)
     if len(tried) < _EVERY_PORT:
@@ -165,7 +167,7 @@ def _answered(trace: Trace, flow: Event) -> bool:
 
 def _reached(flow: Event) -> Finding:
     where = f"{flow['protocol']}/{flow['server_port']} of {flow['server_address']} from outside"
-    return Finding("no answer", "one", where, "", (flow.reference,), Span(flow["begin"], flow["end"]))
+    return Finding("no answer", "one", where, _LAB, (flow.reference,))
 
 
 def _packets(trace: Trace, interface: str) -> Iterator[tuple[Frame, Packet]]:

@@ -5,15 +5,16 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 from conformance.checks.heartbeat import judge_first_beat
-from conformance.checks.tally import Tally, beyond
+from conformance.checks.tally import Tally, beyond, miss
 from conformance.checks.timeline import KERNEL_LINE, Boot, beats_of, boots, datagrams, observed
 from conformance.profile import Profile
 from conformance.trace import Event, Trace
 from conformance.verdict import Finding, Outcome, Span, Verdict, inconclusive
 
 LEFTOVERS = "look for leftovers"  # keyword of the step that looks, after undefine, for what is still there
-# Of the markers these can come of a host that did not let the guest run; the others are the guest's whatever happens.
-_TIMED_MARKERS = {"soft lockup": 60.0}
+# Of what the markers match this alone can come of a host that did not let the guest run; the rest is the guest's own.
+# Linux says it after so many seconds: kernel/watchdog.c (soft lockup), kernel/workqueue.c (workqueue lockup).
+_STUCK = re.compile(r"lockup\b.* stuck for (\d+)s")
 _NO_START = "no start of the VM was observed"
 
 
@@ -40,7 +41,8 @@ def console_is_clean(trace: Trace, profile: Profile) -> Outcome:
     for line in lines:
         for marker, pattern in markers:
             if pattern.search(line["text"]):
-                before = _TIMED_MARKERS.get(marker)
+                stuck = _STUCK.search(line["text"])
+                stuck_s = float(stuck[1]) if stuck else 0.0
                 tally.findings.append(
                     Finding(
                         f"no console line with {marker!r}",
@@ -48,7 +50,8 @@ def console_is_clean(trace: Trace, profile: Profile) -> Outcome:
                         f"console of start {line['boot']}",
                         "look at the lines before it in console.log",
                         (line.reference,),
-                        Span(line.at - before, line.at) if before else None,
+                        Span(line.at - stuck_s, line.at) if stuck else None,
+                        stuck_s,
                     )
                 )
                 break
@@ -79,13 +82,15 @@ def speaks_on_the_console(trace: Trace, profile: Profile) -> Outcome:
     elif kernel and beat and kernel.at <= beat.at + guard:
         tally.unclear.append("the kernel's first line was read just after the first heartbeat")
     elif beat or first.length_s >= profile.number("heartbeat.boot_deadline_s"):
+        until = beat.at if beat else first.end
         tally.findings.append(
             Finding(
                 "a line of the kernel on ttyS0 before the first heartbeat",
                 f"{len(lines)} console lines, none of the kernel's" if kernel is None else "it after the heartbeat",
                 f"console of start {first.number}",
                 "boot with console=ttyS0 on the kernel's command line, without quiet",
-                span=Span(first.begin, beat.at if beat else first.end),
+                span=Span(first.begin, kernel.at if kernel else until),
+                margin_s=miss(kernel.at, until, guard) if kernel else until - first.begin,
             )
         )
     return tally.outcome(f"only {first.length_s:.1f} s of the start were observed, without a line or a heartbeat")
@@ -104,23 +109,27 @@ def powers_off(trace: Trace, profile: Profile) -> Outcome:
         took = until - first.at
         if last and last["state"] == "powered-off" and last["reason"] == "guest" and last.at <= end:
             seen = f"power-off {took:.1f} s after the button"
-            tally.add(beyond(took, limit, guard), seen, _stays_up(limit, seen, first, until))
+            margin = miss(took, limit, guard)
+            tally.add(beyond(took, limit, guard), seen, _stays_up(limit, seen, first, until, margin))
         elif last and last["state"] == "crashed" and last.at <= end:
-            tally.findings.append(_stays_up(limit, f"a crash {took:.1f} s after the button", first, until))
+            seen = f"a crash {took:.1f} s after the button"
+            tally.findings.append(_stays_up(limit, seen, first, until, 0.0))
         elif again and took >= limit:
-            tally.findings.append(_stays_up(limit, f"a VM that still ran {took:.1f} s after it", first, until))
+            seen = f"a VM that still ran {took:.1f} s after it"
+            tally.findings.append(_stays_up(limit, seen, first, until, took))
         else:
             tally.unclear.append(f"only {took:.1f} s after the button, pressed {1 + again} times, were observed")
     return tally.outcome("the power button was not pressed")
 
 
-def _stays_up(limit: float, seen: str, press: Event, until: float) -> Finding:
+def _stays_up(limit: float, seen: str, press: Event, until: float, margin_s: float) -> Finding:
     return Finding(
         f"power-off within {limit:g} s of the power button",
         seen,
         remedy="run an ACPI handler (systemd-logind or acpid) that powers off, and let no service block the shutdown",
         evidence=(press.reference,),
         span=Span(press.at, until),
+        margin_s=margin_s,
     )
 
 

@@ -3,8 +3,9 @@
 import struct
 from ipaddress import IPv4Address
 
-from conformance.checks.tally import Tally, beyond
+from conformance.checks.tally import Tally, beyond, miss
 from conformance.checks.timeline import Boot, beats_of, boots, datagrams, hang_instant
+from conformance.checks.waiting import whole_s
 from conformance.errors import SubjectError
 from conformance.packet import ARP, TCP, UDP, MalformedPacket, ethernet, parse
 from conformance.profile import Profile
@@ -48,6 +49,8 @@ def _judge_boot(tally: Tally, boot: Boot, trace: Trace, profile: Profile) -> Non
         f"start {boot.number}, hang at {hang:.1f}",
         "feed the heartbeat from the work itself: a beat is sent when the work's loop has come round",
         (last.event.reference,),
+        Span(hang, last.at),
+        miss(late, limit, guard),
     )
     verdict = beyond(late, limit + guard / 2, guard / 2)
     when = f"{abs(late):.1f} s {'after' if late > 0 else 'before'} the hang"
@@ -63,8 +66,9 @@ def _judge_system(tally: Tally, span: Span, trace: Trace) -> None:
     """The operating system lives on: it answers ARP on one of its NICs and does not go down."""
     for event in trace.everywhere("vm-state"):
         if span.begin <= event.at < span.end and event["state"] in ("powered-off", "crashed"):
-            seen = f"the VM {event['state']}"
-            tally.findings.append(_system_down(seen, event.reference, Span(event.at, event.at)))
+            # a guest that powers off did so; what crashed may have been the host's doing
+            when = Span(event.at, event.at) if event["state"] == "crashed" else None
+            tally.findings.append(_system_down(f"the VM {event['state']}", event.reference, when))
             return
     asked, answered = [], False
     for nic in trace.application.nics:
@@ -77,18 +81,20 @@ def _judge_system(tally: Tally, span: Span, trace: Trace) -> None:
     if answered:
         tally.right.append("the operating system answered ARP")
     elif asked and all(trace.captured(nic) for nic in trace.application.nics):
-        tally.findings.append(_system_down(f"{len(asked)} ARP requests without an answer", "", span))
+        seen = f"{len(asked)} ARP requests without an answer"
+        tally.findings.append(_system_down(seen, "", Span(asked[0], span.end)))
     else:
         tally.unclear.append("no ARP exchange after the hang was captured")
 
 
-def _system_down(seen: str, reference: str, span: Span) -> Finding:
+def _system_down(seen: str, reference: str, span: Span | None) -> Finding:
     return Finding(
         "an operating system that lives on and answers ARP after the hang",
         seen,
         remedy="in the drill stop the app's own work alone, not its machine or its network",
         evidence=(reference,) if reference else (),
         span=span,
+        margin_s=whole_s(span.end - span.begin) if span else 0.0,
     )
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from conformance.checks.hang import hangs
 from conformance.checks.rhythm import NO_BEATS, has_no_gap, is_regular, keeps_the_rate, outlives_services
-from conformance.checks.tally import Tally, beyond
+from conformance.checks.tally import Tally, beyond, miss
 from conformance.checks.timeline import (
     IN_FLIGHT_S,
     Boot,
@@ -50,11 +50,14 @@ def judge_first_beat(tally: Tally, boot: Boot, seen: Sequence[Datagram], profile
             "send the first heartbeat as soon as the app runs, before its services are ready",
             (first.event.reference,),
             Span(boot.begin, first.at),
+            miss(latency, deadline, guard),
         )
         tally.add(beyond(latency, deadline, guard), f"first heartbeat {latency:.1f} s after {where}", late)
     elif not boot.suspended and _waited_out(boot, deadline, guard):
         remedy = "look at console.log: did the system boot, was the service network up, did the app start?"
-        tally.findings.append(Finding(expected, "none", where, remedy, span=Span(boot.begin, boot.end)))
+        span = Span(boot.begin, boot.end)
+        seen_none = f"none in {boot.length_s:.0f} s"
+        tally.findings.append(Finding(expected, seen_none, where, remedy, span=span, margin_s=boot.length_s))
 
 
 def _waited_out(boot: Boot, deadline: float, guard: float) -> bool:
@@ -96,17 +99,22 @@ def counts_by_one(trace: Trace, profile: Profile) -> Outcome:
         good = [(index, d) for index, d in enumerate(inside) if d.beat]
         for (before_index, before), (index, after) in pairwise(good):
             if not any(before.at < reboot <= after.at for reboot in reboots):
-                _judge_step(tally, before, after, unread=index - before_index - 1)
+                unread = index - before_index - 1
+                _judge_step(tally, before, after, unread, profile.number("heartbeat.interval_s"))
     return tally.outcome("no two heartbeats of one start were received")
 
 
-def _judge_step(tally: Tally, before: Datagram, after: Datagram, unread: int) -> None:
-    """unread: malformed datagrams between the two, which HBT-002 owns, may have had the numbers that are missing."""
+def _judge_step(tally: Tally, before: Datagram, after: Datagram, unread: int, interval: float) -> None:
+    """unread: malformed datagrams between the two, which HBT-002 owns, may have had the numbers that are missing.
+
+    Numbers left out may be beats that a stalled guest never sent; no host makes an app say a number twice.
+    """
     assert before.beat and after.beat
     step = after.beat.seq - before.beat.seq
     if 1 <= step <= 1 + unread:
         tally.right[:] = [f"seq rises by one up to {after.beat.seq}"]
         return
+    left_out = max(0, step - 1 - unread)
     tally.findings.append(
         Finding(
             f"seq {before.beat.seq + 1} after {before.beat.seq}",
@@ -114,7 +122,8 @@ def _judge_step(tally: Tally, before: Datagram, after: Datagram, unread: int) ->
             f"{after.at - before.at:.2f} s later",
             "count every datagram once; an app that restarts inside its guest has to go on counting (keep seq on disk)",
             (before.event.reference, after.event.reference),
-            Span(before.at, after.at),
+            Span(before.at, after.at) if left_out else None,
+            left_out * interval,
         )
     )
 
@@ -145,8 +154,9 @@ def keeps_to_itself(trace: Trace, profile: Profile) -> Outcome:
 
 
 def _judge_floods(tally: Tally, arrivals: Sequence[float], profile: Profile) -> None:
-    window = 10.0
-    allowed = profile.number("heartbeat.rate_factor_max") * window / profile.number("heartbeat.interval_s")
+    """A guest that stood still sends what is due at once: the span reaches back to where it may have stood."""
+    window, interval = 10.0, profile.number("heartbeat.interval_s")
+    allowed = profile.number("heartbeat.rate_factor_max") * window / interval
     worst, first, start = 0, 0, 0
     for last, at in enumerate(arrivals):
         while at - arrivals[first] >= window:
@@ -154,13 +164,14 @@ def _judge_floods(tally: Tally, arrivals: Sequence[float], profile: Profile) -> 
         if last - first + 1 > worst:
             worst, start = last - first + 1, first
     if worst > allowed:
-        span = Span(arrivals[start], arrivals[start + worst - 1])
+        span = Span(arrivals[start] - window, arrivals[start + worst - 1])
         tally.findings.append(
             Finding(
                 f"at most {allowed:g} datagrams in {window:g} s",
                 f"{worst}",
                 remedy="send one heartbeat an interval, and one extra at most at a change of state",
                 span=span,
+                margin_s=(worst - allowed) * interval,
             )
         )
 
@@ -197,7 +208,7 @@ def time_never_runs_back(trace: Trace, profile: Profile) -> Outcome:
             if len(good) > index + 3:
                 back = max(back, min(_set_back(before, later) for later in good[index + 1 : index + 4]))
             if back > tolerance:
-                tally.findings.append(_runs_back(before, after))
+                tally.findings.append(_runs_back(before, after, back - tolerance))
         if len(good) > 1:
             tally.right.append(f"{len(good)} heartbeats of start {boot.number} in the order of their time")
     return tally.outcome("no two heartbeats with a right clock were received")
@@ -218,7 +229,7 @@ def _set_back(before: Datagram, after: Datagram) -> float:
     return elapsed * (1 - SLEW_MAX) + _ran_back(before, after)
 
 
-def _runs_back(before: Datagram, after: Datagram) -> Finding:
+def _runs_back(before: Datagram, after: Datagram, margin_s: float) -> Finding:
     assert before.beat and after.beat
     return Finding(
         "time that never runs backwards",
@@ -227,6 +238,7 @@ def _runs_back(before: Datagram, after: Datagram) -> Finding:
         "let the NTP client slew the clock once it is right; step only at start",
         (before.event.reference, after.event.reference),
         Span(before.at, after.at),
+        margin_s,
     )
 
 

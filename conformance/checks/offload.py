@@ -2,14 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Set
+from dataclasses import replace
 
 from conformance.checks.crossing import FlowKey, Seen, key_of
 from conformance.checks.flows import Direction, SelectedFlow, Selection
+from conformance.checks.waiting import vain_s, vain_span, whole_s
 from conformance.packet import TCP, UDP, Packet, wrong_checksum
 from conformance.profile import Profile
 from conformance.trace import Trace
 from conformance.verdict import Finding, Outcome, Span, failed, inconclusive, not_applicable, passed
 
+_AS_IS = "send each packet on as it came: TTL one lower at most, no segments merged (ethtool -K NIC gro off)"
 _LOOP = "receive on the user-plane vNIC with a raw or AF_PACKET socket and send every packet back to the gateway's MAC"
 
 
@@ -20,7 +23,7 @@ def passes_selected_flows(trace: Trace, profile: Profile) -> Outcome:
         return selection.obstacle
     findings, doubts = [], []
     for flow in selection.flows:
-        judged = _completes(flow, selection)
+        judged = _completes(flow, selection, trace)
         findings += [judged] if isinstance(judged, Finding) else []
         doubts += [judged] if isinstance(judged, str) and judged else []
     if findings:
@@ -32,7 +35,7 @@ def passes_selected_flows(trace: Trace, profile: Profile) -> Outcome:
     return passed(f"{len(selection.flows)} flows completed through the app, {up} packets uplink and {down} downlink")
 
 
-def _completes(flow: SelectedFlow, selection: Selection) -> Finding | str:
+def _completes(flow: SelectedFlow, selection: Selection, trace: Trace) -> Finding | str:
     """What is wrong with a flow, why nothing can be told of it, or ""."""
     for direction in flow.directions:
         if direction.selected and not direction.handed:
@@ -49,7 +52,8 @@ def _completes(flow: SelectedFlow, selection: Selection) -> Finding | str:
         state = "did not complete without the app either" if control is False else "has no control without the app"
         return f"{flow.where} failed ({flow.event['error']}), and {state}"
     counts = ", ".join(f"{d.name} {len(d.handed)} in, {len(d.way.from_app)} out" for d in flow.directions)
-    return _finding(flow, "the flow to complete through the app", f"{flow.event['error']} ({counts})", _LOOP)
+    finding = _fact(flow, "the flow to complete through the app", f"{flow.event['error']} ({counts})", _LOOP)
+    return replace(finding, span=vain_span(trace, flow.event), margin_s=vain_s(trace, flow.event))
 
 
 def _lost_in_app(flow: SelectedFlow, direction: Direction) -> Finding | None:
@@ -58,17 +62,20 @@ def _lost_in_app(flow: SelectedFlow, direction: Direction) -> Finding | None:
         return None
     got = f"{len(direction.handed)} packets {direction.name}"
     if not way.from_app:
-        return _finding(
-            flow, f"the app to send {direction.name} packets on", f"{got} reached it, none came back", _LOOP
-        )
+        expected, seen = f"the app to send {direction.name} packets on", f"{got} reached it, none came back"
+        return _waited(_fact(flow, expected, seen, _LOOP), direction.handed[0].at, flow)
     wrong = [seen for seen in way.onward if seen.teid != direction.teid]
     if wrong:
         seen = f"TEID {wrong[0].teid:#010x}"
-        return _finding(flow, f"its bearer, TEID {direction.teid:#010x}", seen, "", wrong[0])
+        remedy = "leave the addresses as they are: by the UE's the platform chooses the bearer"
+        return _fact(flow, f"its bearer, TEID {direction.teid:#010x}", seen, remedy, wrong[0])
     if not way.onward:
         remedy = "send to the MAC of the gateway; with two NICs: uplink leaves on -dl, downlink on -ul"
         seen = f"the app sent {len(way.from_app)} packets, none was for the gateway"
-        return _finding(flow, f"{direction.name} packets back in the UE's bearer", seen, remedy, way.from_app[0])
+        first = way.from_app[0]
+        return _waited(
+            _fact(flow, f"{direction.name} packets back in the UE's bearer", seen, remedy, first), first.at, flow
+        )
     return None
 
 
@@ -104,12 +111,12 @@ def _changed_ends(flow: SelectedFlow, selection: Selection, known: Set[FlowKey])
         f"{event['server_address']}:{event['server_port']}",
     )
     if event["answered_from"] not in ("", server):
-        yield _finding(flow, f"answers from {server}", f"answers from {event['answered_from']}", remedy)
+        yield _fact(flow, f"answers from {server}", f"answers from {event['answered_from']}", remedy)
     if event["peer_seen"] not in ("", client):
-        yield _finding(flow, f"the server to see {client}", f"it saw {event['peer_seen']}", remedy)
+        yield _fact(flow, f"the server to see {client}", f"it saw {event['peer_seen']}", remedy)
     strangers = _strangers(flow, selection.crossings.from_app, known)
     if strangers:
-        yield _finding(flow, f"packets between {client} and {server}", _ends(strangers[0]), remedy, strangers[0])
+        yield _fact(flow, f"packets between {client} and {server}", _ends(strangers[0]), remedy, strangers[0])
 
 
 def _strangers(flow: SelectedFlow, from_app: Iterable[Seen], known: Set[FlowKey]) -> list[Seen]:
@@ -154,18 +161,18 @@ def _changes(flow: SelectedFlow) -> Iterator[Finding]:
     event = flow.event
     if event["completed"] and event["expected_sha256"] not in ("", event["received_sha256"]):
         expected = f"payload of SHA-256 {event['expected_sha256']}"
-        yield _finding(flow, expected, event["received_sha256"], "pass every byte as it is")
+        yield _fact(flow, expected, event["received_sha256"], "pass every byte as it is")
     for direction in flow.directions:
         arrived: dict[bytes, Packet] = {_unchanging(seen.packet): seen.packet for seen in direction.way.to_app}
         for seen in direction.way.from_app:
             before = arrived.get(_unchanging(seen.packet))
             if before is None:
                 expected, saw = _difference(seen.packet, [s.packet for s in direction.way.to_app])
-                yield _finding(flow, expected, saw, "do not touch headers or payload", seen)
+                yield _fact(flow, expected, saw, _AS_IS, seen)
                 break  # one of a direction says it all
             fault = _wrong_header(before, seen.packet)
             if fault:
-                yield _finding(flow, *fault, "", seen)
+                yield _fact(flow, *fault, _AS_IS, seen)
                 break
 
 
@@ -223,7 +230,13 @@ def _unexercised(flows: list[SelectedFlow], profile: Profile) -> str:
     return ""
 
 
-def _finding(flow: SelectedFlow, expected: str, seen: str, remedy: str, proof: Seen | None = None) -> Finding:
+def _fact(flow: SelectedFlow, expected: str, seen: str, remedy: str, proof: Seen | None = None) -> Finding:
+    """What a packet says of the app whatever the host did: it has no span."""
     evidence = (flow.event.reference, *((proof.evidence,) if proof else ()))
-    span = Span(flow.event["begin"], flow.event["end"])
-    return Finding(expected, seen, flow.where, remedy, evidence, span)
+    return Finding(expected, seen, flow.where, remedy, evidence)
+
+
+def _waited(finding: Finding, since: float, flow: SelectedFlow) -> Finding:
+    """A finding about packets that were waited for until the flow's end, and may have been lost or late."""
+    end = flow.event["end"]
+    return replace(finding, span=Span(min(since, end), end), margin_s=whole_s(end - since))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from conformance.checks.tally import Tally, beyond
+from conformance.checks.tally import Tally, beyond, miss
 from conformance.checks.timeline import Datagram, Stretch, datagrams, longest, observed, outages, stretches
 from conformance.profile import Profile
 from conformance.trace import Trace
@@ -34,6 +34,7 @@ def keeps_the_rate(trace: Trace, profile: Profile) -> Outcome:
             remedy="send by a fixed schedule (next = next + interval), not by a pause after the work",
             evidence=(stretch.datagrams[0].event.reference, stretch.datagrams[-1].event.reference),
             span=stretch.span,
+            margin_s=miss(abs(deviation), limit, guard) * length,  # the beats too few or too many, times the interval
         ),
     )
     return tally.outcome(NO_BEATS)
@@ -70,6 +71,7 @@ def has_no_gap(trace: Trace, profile: Profile) -> Outcome:
 def judge_gaps(tally: Tally, arrivals: Sequence[float], end: float, profile: Profile) -> None:
     """Add the gaps between arrivals, and from the last one to the end, that are longer than three intervals."""
     limit = profile.number("heartbeat.interval_s") * profile.number("heartbeat.missed_max")
+    guard = profile.number("host.guard_s")
     for begin, until in pairwise((*arrivals, end)):
         gap = until - begin
         if gap <= limit:
@@ -80,9 +82,9 @@ def judge_gaps(tally: Tally, arrivals: Sequence[float], end: float, profile: Pro
             seen,
             remedy="send heartbeats from a thread or timer that no request, look-up or reconnect can block",
             span=Span(begin, until),
+            margin_s=miss(gap, limit, guard),
         )
-        late = gap > limit + profile.number("host.guard_s")
-        tally.add(Verdict.FAIL if late else Verdict.INCONCLUSIVE, seen, finding)
+        tally.add(Verdict.FAIL if gap > limit + guard else Verdict.INCONCLUSIVE, seen, finding)
 
 
 def is_regular(trace: Trace, profile: Profile) -> Outcome:
@@ -95,16 +97,17 @@ def is_regular(trace: Trace, profile: Profile) -> Outcome:
     if not deviations:
         return inconclusive("every interval has a change of state beside it")
     p95 = deviations[math.ceil(0.95 * len(deviations)) - 1]
-    limit = profile.number("heartbeat.jitter_p95_should")
+    limit, guard = profile.number("heartbeat.jitter_p95_should"), profile.number("host.guard_rate")
     seen = f"a 95th percentile of {p95:.1%} over {len(deviations)} intervals"
     finding = Finding(
         f"intervals within {limit:.0%} of {interval:g} s (95th percentile)",
         seen,
         remedy="send by a fixed schedule from a thread or timer of its own",
         span=stretch.span,
+        margin_s=miss(p95, limit, guard) * interval,
     )
     tally = Tally()
-    tally.add(beyond(p95, limit, profile.number("host.guard_rate")), seen, finding)
+    tally.add(beyond(p95, limit, guard), seen, finding)
     return tally.outcome(NO_BEATS)
 
 

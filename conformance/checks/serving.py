@@ -1,13 +1,15 @@
 """OTT: what a terminating app serves, to UEs and from outside (contract 6 and 7). Pure."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from conformance.application import Service
 from conformance.checks.crossing import Crossings, attached, key_of
 from conformance.checks.spoken import fault_of_answer
+from conformance.checks.waiting import vain_s, vain_span, whole_s
 from conformance.profile import Profile
 from conformance.trace import Event, Trace
-from conformance.verdict import Finding, Outcome, Span, failed, inconclusive, passed
+from conformance.verdict import Finding, Outcome, failed, inconclusive, passed
 
 
 def resolves_names(trace: Trace, profile: Profile) -> Outcome:
@@ -22,8 +24,8 @@ def resolves_names(trace: Trace, profile: Profile) -> Outcome:
         wrong = [query for query in asked if query["answer"].split() != [address]]
         if wrong:
             seen = wrong[0]["answer"] or "no answer"
-            where, at = f"name {endpoint.fqdn}", wrong[0].at
-            findings.append(Finding(address, seen, where, "", (wrong[0].reference,), Span(at, at)))
+            where, remedy = f"name {endpoint.fqdn}", "a fault of the lab: report it"
+            findings.append(Finding(address, seen, where, remedy, (wrong[0].reference,)))
     if findings:
         return failed(findings)
     if unasked:
@@ -84,22 +86,20 @@ def _judge(flow: Event, service: Service, profile: Profile, crossings: Crossings
         return f"no packet of flow {flow['name']!r} reached the app's vNIC"
     where = f"{service.protocol}/{service.port} of {flow['server_address']}, asked by {flow['client_address']}"
 
-    def finding(expected: str, seen: str, remedy: str) -> Finding:
-        evidence = (flow.reference, (down.from_app or up.to_app)[0].evidence)
-        return Finding(expected, seen, where, remedy, evidence, Span(flow["begin"], flow["end"]))
-
+    evidence = (flow.reference, (down.from_app or up.to_app)[0].evidence)
+    span, server = vain_span(trace, flow), f"{flow['server_address']}:{flow['server_port']}"
     if not down.from_app:
-        listening = (
-            f"listen on {flow['server_address']} (or on all addresses), and let the guest's own firewall admit it"
-        )
-        return finding("an answer", f"{len(up.to_app)} packets reached the vNIC, none answered", listening)
-    server = f"{flow['server_address']}:{flow['server_port']}"
+        seen = f"{len(up.to_app)} packets reached the vNIC, none answered"
+        remedy = f"listen on {flow['server_address']} (or on all addresses), and let the guest's own firewall admit it"
+        margin_s = whole_s(span.end - min(up.to_app[0].at, span.begin))
+        return Finding("an answer", seen, where, remedy, evidence, span, margin_s)
     if flow["answered_from"] not in ("", server):
         remedy = "answer from the address that was asked"
-        return finding(f"an answer from {server}", f"one from {flow['answered_from']}", remedy)
+        return Finding(f"an answer from {server}", f"one from {flow['answered_from']}", where, remedy, evidence)
     fault = fault_of_answer(flow, service, profile)
     if fault:
-        return finding(fault.expected, fault.seen, fault.remedy)
+        finding = Finding(fault.expected, fault.seen, where, fault.remedy, evidence)
+        return replace(finding, span=span, margin_s=vain_s(trace, flow)) if fault.partial else finding
     bearer = next((event for event in attached(trace) if event["address"] == flow["client_address"]), None)
     if bearer is not None and not any(seen.teid == bearer["downlink_teid"] for seen in down.onward):
         return f"no answer to flow {flow['name']!r} was seen in the UE's bearer"

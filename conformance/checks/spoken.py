@@ -10,9 +10,12 @@ from conformance.trace import Event
 
 @dataclass(frozen=True, slots=True)
 class Fault:
+    """partial is True where more of an answer, or one at all, might still have come: a busy host may delay it."""
+
     expected: str
     seen: str
     remedy: str
+    partial: bool = False
 
 
 def fault_of_answer(flow: Event, service: Service, profile: Profile) -> Fault | None:
@@ -22,20 +25,22 @@ def fault_of_answer(flow: Event, service: Service, profile: Profile) -> Fault | 
     """
     answer = bytes.fromhex(flow["answer"])
     known = profile["user_plane.known_ports"].get(str(service.port), "")
+    seen = _shown(answer) + (f" ({flow['error']})" if flow["error"] else "")
     if service.probe_expect:
         expected = bytes.fromhex(service.probe_expect)
         if not answer.startswith(expected[:64]):  # a flow keeps no more of an answer
-            return Fault(
-                f"an answer that begins with {service.probe_expect}", _shown(answer), "answer as the Probe says"
-            )
+            text, remedy = f"an answer that begins with {service.probe_expect}", "answer as the Probe says"
+            return Fault(text, seen, remedy, expected.startswith(answer))
     elif known and not _speaks(known, answer, flow):
-        seen = _shown(answer) + (f" ({flow['error']})" if flow["error"] else "")
-        return Fault(f"an answer of {known} ({_LOOKS[known]})", seen, f"speak {known} on port {service.port}")
+        text, remedy = f"an answer of {known} ({_LOOKS[known]})", f"speak {known} on port {service.port}"
+        return Fault(text, seen, remedy, not answer or (known in _CUT and not flow["completed"]))
     if not flow["completed"]:
-        return Fault("the exchange to complete", flow["error"] or "it did not", "answer within the profile's time")
+        remedy = "answer within the profile's time (user_plane.service_answer_s)"
+        return Fault("the exchange to complete", flow["error"] or "it did not", remedy, True)
     return None
 
 
+_CUT = ("echo", "http")  # what came may be the beginning of a right answer, or a busy server's 503
 _LOOKS = {
     "echo": "the same bytes",
     "ssh": 'a line that begins with "SSH-"',

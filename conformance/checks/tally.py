@@ -12,6 +12,11 @@ def beyond(value: float, limit: float, guard: float) -> Verdict:
     return Verdict.FAIL if value > limit + guard else Verdict.INCONCLUSIVE
 
 
+def miss(value: float, limit: float, guard: float) -> float:
+    """By how much a value lies beyond its limit and the guard band, in its own unit; 0 where it does not."""
+    return max(0.0, value - limit - guard)
+
+
 @dataclass(slots=True)
 class Tally:
     """Collects what a check sees: findings, parts that it could not tell (why), parts that are right (with figures)."""

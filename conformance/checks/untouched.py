@@ -5,12 +5,16 @@ The first two judge the platform: they are proved in the control situation, with
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from conformance.checks.crossing import Crossings, FlowKey, Seen, Way, attached, key_of
 from conformance.checks.flows import Selection
+from conformance.checks.waiting import vain_s, vain_span
 from conformance.profile import Profile
 from conformance.trace import Event, Trace
 from conformance.verdict import Finding, Outcome, Span, failed, inconclusive, passed
+
+_LAB = "a fault of the lab: report it"
 
 
 def leaves_unselected_alone(trace: Trace, profile: Profile) -> Outcome:
@@ -34,20 +38,20 @@ def _untouched(trace: Trace, crossings: Crossings, concerns: Callable[[Event], b
     flows = [f for f in trace.of("flow") if f["origin"] == "ue" and f["client_address"] in ues and concerns(f)]
     if not flows:
         return inconclusive("no UE sent anything that is not for the app")
-    findings = [finding for flow in flows for finding in _changes(flow, crossings)]
+    findings = [finding for flow in flows for finding in _changes(flow, crossings, trace)]
     if findings:
         return failed(findings)
     return passed(f"{len(flows)} flows crossed as the same bytes, none on a vNIC")
 
 
-def _changes(flow: Event, crossings: Crossings) -> Iterator[Finding]:
+def _changes(flow: Event, crossings: Crossings, trace: Trace) -> Iterator[Finding]:
     key = key_of(flow)
     if not flow["completed"]:
-        yield _finding(flow, "the flow to complete", flow["error"])
+        yield _incomplete(trace, flow, "the flow to complete")
     for uplink in (True, False):
         way = crossings.way(key, uplink)
         if way.to_app:
-            yield _finding(flow, "no packet on a vNIC", f"{len(way.to_app)} packets", way.to_app[0])
+            yield _fact(flow, "no packet on a vNIC", f"{len(way.to_app)} packets", way.to_app[0])
         yield from _altered(flow, key, uplink, way, crossings)
 
 
@@ -56,14 +60,14 @@ def _altered(flow: Event, key: FlowKey, uplink: bool, way: Way, crossings: Cross
     if before != after:
         missing, added = sum((before - after).values()), sum((after - before).values())
         seen = f"{missing} of {len(way.entered)} are missing, {added} are others"
-        yield _finding(flow, "the same GTP-U bytes on both sides of the user plane service", seen)
+        yield _timed(_fact(flow, "the same GTP-U bytes on both sides of the user plane service", seen), flow)
     if not way.entered:
-        yield _finding(flow, f"{'uplink' if uplink else 'downlink'} packets on S1-U", "none")
+        yield _timed(_fact(flow, f"{'uplink' if uplink else 'downlink'} packets on S1-U", "none"), flow)
     inner = {seen.packet.data for seen in way.entered}
     outside = [s for s in crossings.on_sgi if (s.uplink_key if uplink else s.downlink_key) == key]
     changed = [seen for seen in outside if seen.packet.data not in inner]
     if changed:
-        yield _finding(flow, "the same packets on SGi as on S1-U", f"{len(changed)} others", changed[0])
+        yield _timed(_fact(flow, "the same packets on SGi as on S1-U", f"{len(changed)} others", changed[0]), flow)
 
 
 def bypasses_when_down(trace: Trace, profile: Profile) -> Outcome:
@@ -86,13 +90,15 @@ def bypasses_when_down(trace: Trace, profile: Profile) -> Outcome:
         handed = [seen for direction in flow.directions for seen in direction.way.to_app]
         during, after = during + past, after + (not past)
         if past and handed:
-            findings.append(_finding(flow.event, "no packet on a vNIC while bypassed", f"{len(handed)}", handed[0]))
+            finding = _fact(flow.event, "no packet on a vNIC while bypassed", f"{len(handed)}", handed[0])
+            findings.append(_timed(finding, flow.event))  # the switch's own stamp may be late
         if past and not flow.event["completed"]:
-            findings.append(_finding(flow.event, "the flow to complete past the app", flow.event["error"]))
+            findings.append(_incomplete(trace, flow.event, "the flow to complete past the app"))
         if not past and not handed:
-            findings.append(_finding(flow.event, "packets on a vNIC, not bypassed", "none"))
+            findings.append(_timed(_fact(flow.event, "packets on a vNIC, not bypassed", "none"), flow.event))
         if not past and handed and flow.event["begin"] > down and not flow.event["completed"]:
-            findings.append(_finding(flow.event, "the flow to complete through the app again", flow.event["error"]))
+            again = _incomplete(trace, flow.event, "the flow to complete through the app again")
+            findings.append(replace(again, remedy="after a restart pass packets from the first heartbeat on"))
     findings += _late(trace, selection, profile)
     if findings:
         return failed(findings)
@@ -127,9 +133,21 @@ def _late(trace: Trace, selection: Selection, profile: Profile) -> Iterator[Find
         if took_s > limit_s and waiting:
             expected = f"bypass within {limit_s:g} s of the last heartbeat"
             span = Span(beats[-1], first.at)
-            yield Finding(expected, f"{took_s:.2f} s", "S1-U", "", (switch.reference, first.evidence), span)
+            evidence = (switch.reference, first.evidence)
+            yield Finding(expected, f"{took_s:.2f} s", "S1-U", _LAB, evidence, span, took_s - limit_s)
 
 
-def _finding(flow: Event, expected: str, seen: str, proof: Seen | None = None) -> Finding:
+def _fact(flow: Event, expected: str, seen: str, proof: Seen | None = None) -> Finding:
+    """What was seen of a flow whatever the host did: it has no span."""
     evidence = (flow.reference, *((proof.evidence,) if proof else ()))
-    return Finding(expected, seen, f"flow {flow['name']!r}", "", evidence, Span(flow["begin"], flow["end"]))
+    return Finding(expected, seen, f"flow {flow['name']!r}", _LAB, evidence)
+
+
+def _timed(finding: Finding, flow: Event) -> Finding:
+    """Packets that a busy host may have lost or kept back: any disturbance of the flow explains it."""
+    return replace(finding, span=Span(flow["begin"], flow["end"]))
+
+
+def _incomplete(trace: Trace, flow: Event, expected: str) -> Finding:
+    finding = _fact(flow, expected, flow["error"] or "it did not")
+    return replace(finding, span=vain_span(trace, flow), margin_s=vain_s(trace, flow))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from settling import FACT, check_margin
 
 from conformance import profile as profiles
 from conformance.application import Application, Permission
@@ -99,7 +100,7 @@ def test_a_deadline_is_longer_where_the_guest_is_slower() -> None:
 
 
 def test_a_late_connect_on_a_starved_host_is_no_fail() -> None:
-    starved = (15.0, "host-starved", {"what": "steal", "value": 0.4, "limit": 0.1, "begin": 15.0, "end": 20.0})
+    starved = (15.0, "host-starved", {"what": "steal", "value": 0.6, "limit": 0.1, "begin": 15.0, "end": 20.0})
     trace = make_trace([run(), *BEATS, starved, *END])
     outcome = CHECKS["BUS-001"](trace, PROFILE)
     assert outcome.verdict is FAIL and settle(outcome, trace.disturbances).verdict is INCONCLUSIVE
@@ -307,3 +308,28 @@ def test_abstinence(captures: Mapping[str, Capture], verdict: Verdict) -> None:
 
 def test_abstinence_of_an_app_on_the_bus() -> None:
     assert CHECKS["BUS-007"](make_trace([run()]), PROFILE).verdict is NOT_APPLICABLE
+
+
+CONNECTS = {
+    "never": (END, 50.0),
+    "too late": ([attempt(44.0, "connect"), *END], 3.0),
+    "a wrong password": ([attempt(12, "connect", allowed=False), *END], FACT),
+}
+
+
+@pytest.mark.parametrize(("events", "margin_s"), CONNECTS.values(), ids=CONNECTS)
+def test_what_a_busy_host_explains(events: Events, margin_s: float | None) -> None:
+    check_margin(CHECKS["BUS-001"](make_trace([run(), *BEATS, *events]), PROFILE), margin_s)
+
+
+FACTS = {
+    "BUS-002": make_trace([run(), CONNECTED, attempt(13, "publish", "racs/x", False)]),
+    "BUS-003": make_trace([run(), *SOUND, *probe("5", "publish", "racs/other", True, False)]),
+    "BUS-006": make_trace([run(), CONNECTED]),
+    "BUS-007": Trace(make_trace([run(OFF_THE_BUS)]).events, captured([Frame(1, tcp(APP, BUS, 1883, SYN), False)], [])),
+}
+
+
+@pytest.mark.parametrize(("requirement", "trace"), FACTS.items(), ids=FACTS)
+def test_what_was_attempted_is_a_fact(requirement: str, trace: Trace) -> None:
+    check_margin(CHECKS[requirement](trace, PROFILE), FACT)

@@ -16,8 +16,10 @@ from run_traces import (
     udp,
     vm,
 )
+from settling import FACT, check_margin
 
-from conformance.checks.clock import CHECKS, KISS
+from conformance.checks.clock import CHECKS
+from conformance.checks.polling import KISS
 from conformance.profile import load
 from conformance.trace import Trace, make_trace
 from conformance.verdict import Verdict
@@ -225,3 +227,30 @@ def test_polling(rows: list[Row], expected: Verdict) -> None:
 )
 def test_after_an_outage(rows: list[Row], expected: Verdict) -> None:
     check("NTP-008", run(started(), rows), expected)
+
+
+MARGINS = [
+    ("NTP-001", run(started(), [request(15, b"\x13" + bytes(47))]), FACT),
+    ("NTP-001", run(started(), beats(FIRST, FIRST + DEADLINE + 2.0)), DEADLINE + 1.0),
+    ("NTP-002", run(started(), clock((0, 1800.0))), 1800.0 - 1.02),
+    ("NTP-002", run(started(), clock((0, 3.0))), 1.98),
+    ("NTP-002", run(started(), clock((0, 1800.0), (66, 0.0))), 6.0),  # right, six seconds late
+    ("NTP-003", run(started(), clock((0, 0.5))), 0.38),
+    ("NTP-004", run(started(), clock((0, 0.0), (30, -1.5)), LATER, AWAY), 0.48),
+    ("NTP-005", run([query("pool.ntp.org")], captures=captured(OWN)), FACT),
+    ("NTP-005", run(captures=captured(OWN, udp(30, "10.199.0.2", 123))), FACT),
+    ("NTP-006", run(started(), BURST, [request(85, reason=KISS)], polls(87, 2, 3)), 5.0),
+    ("NTP-006", run(started(), BURST, polls(85, 64, 2), [request(213, reason=KISS)], polls(233, 20, 3)), 43.0),
+    ("NTP-007", run(started(), polls(15, 1024, 2), at_end(3500)), 3500 - 1039 - 1201),
+    ("NTP-008", run(started(), outage(40, 60, "ntp"), at_end(1300)), 1240.0),
+    ("NTP-008", run(started(), outage(40, 60, "ntp"), [request(1300)]), 39.0),
+]
+
+
+@pytest.mark.parametrize(("requirement", "trace", "margin_s"), MARGINS, ids=range(len(MARGINS)))
+def test_what_a_busy_host_explains(requirement: str, trace: Trace, margin_s: float | None) -> None:
+    check_margin(CHECKS[requirement](trace, PROFILE), margin_s)
+
+
+def test_a_request_on_the_limit_after_an_outage_is_not_decided_by_luck() -> None:
+    check("NTP-008", run(started(), outage(40, 60, "ntp"), [request(60 + 1200.5)]), UNCLEAR)

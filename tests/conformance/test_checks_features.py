@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from settling import FACT, check_margin
 
 from conformance import profile as profiles
 from conformance.application import Application, Feature, Permission
@@ -94,7 +95,7 @@ def test_taken_up_in_a_stretch_of_the_run() -> None:
 
 
 def test_a_starved_host_is_no_fail() -> None:
-    starved = (12.0, "host-starved", {"what": "lag", "value": 90.0, "limit": 20.0, "begin": 12.0, "end": 13.0})
+    starved = (12.0, "host-starved", {"what": "lag", "value": 9.6, "limit": 0.02, "begin": 12.0, "end": 13.0})
     trace = make_trace([RUN, CONNECT, switch(10), starved, END])
     assert settle(CHECKS["AFM-001"](trace, PROFILE), trace.disturbances).verdict is INCONCLUSIVE
 
@@ -146,3 +147,17 @@ def test_reported_to_swam(events: Events, verdict: Verdict) -> None:
 def test_an_app_without_features(check: str) -> None:
     trace = make_trace([(0.0, "run", {"application": BARE.to_json()})])
     assert CHECKS[check](trace, PROFILE).verdict is NOT_APPLICABLE
+
+
+MARGINS = [
+    ("AFM-001", [switch(10)], 190.0),  # never
+    ("AFM-001", [*OFF_ON[:4], switch(70), status(72, "no JSON"), switch(85, "echo")], 15.0),  # as far as was waited
+    ("AFM-001", [*OFF_ON[:4], switch(70), status(84, echo="off", upper="off")], 3.0),
+    ("AFM-002", [status(1, echo="on", upper="off", gold="on")], FACT),
+    ("AFM-003", [report(1, ("on", 2, 1), ("off", 0, 0), delta=1)], FACT),
+]
+
+
+@pytest.mark.parametrize(("requirement", "events", "margin_s"), MARGINS, ids=range(len(MARGINS)))
+def test_what_a_busy_host_explains(requirement: str, events: Events, margin_s: float | None) -> None:
+    check_margin(CHECKS[requirement](make_trace([RUN, CONNECT, *events, END]), PROFILE), margin_s)

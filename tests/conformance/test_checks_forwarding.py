@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
+from settling import FACT, check_margin
 
 from conformance.application import Allow, Application, Forward
 from conformance.checks.forwarding import CHECKS
@@ -87,7 +88,7 @@ def judged(requirement: str, scene: Scene, verdict: str, says: str, profile: Pro
     text = " ".join([outcome.reason, *(f"{f.expected} {f.seen} {f.where} {f.remedy}" for f in outcome.findings)])
     assert (outcome.verdict.value, says in text) == (verdict, True), text
     if outcome.verdict is Verdict.FAIL:
-        assert all(finding.span is not None and finding.evidence for finding in outcome.findings)
+        assert all(finding.evidence and finding.remedy for finding in outcome.findings)
 
 
 @pytest.mark.parametrize(
@@ -194,3 +195,36 @@ def beside(accepting: Sequence[int], tried: Sequence[int] = range(1, 65536), dro
 )
 def test_fwd_005(scene: Scene, verdict: str, says: str) -> None:
     judged("FWD-005", scene, verdict, says)
+
+
+def waiting(scene: Scene, seconds: float, tries: Sequence[float] = ()) -> Scene:
+    """The scene's last flow ended so many seconds after its begin; before it, tries to see whether it is ready."""
+    _, kind, fields = scene.events[-1]
+    flow = {**fields, "end": fields["begin"] + seconds}
+    early = [{**flow, "begin": fields["begin"] - ago, "end": fields["begin"] - ago + 0.1} for ago in tries]
+    scene.events[-1:] = [*((one["end"], "attempt", one) for one in early), (flow["end"], kind, flow)]
+    return scene
+
+
+MARGINS = [
+    ("FWD-001", waiting(Scene(app(SSH)).ask(SSH, None, None), 2.0), 2.0),
+    ("FWD-001", waiting(Scene(app(SSH)).ask(SSH, None), 2.0), 2.0),  # accepted, and silent
+    ("FWD-001", waiting(Scene(app(SSH)).ask(SSH, None, error="Connection refused"), 0.01), 0.0),
+    ("FWD-001", waiting(Scene(app(SSH)).ask(SSH, None, error="Connection refused"), 0.1, (30.0, 20.0)), 30.1),
+    ("FWD-001", Scene(app(SSH)).ask(SSH, b"HTTP/1.1 200 OK"), FACT),
+    ("FWD-001", waiting(Scene(app(SSH)).ask(SSH, BANNER, completed=False, error="late"), 2.0), 0.0),  # got a part
+    ("FWD-002", Scene(app(SSH)).try_(OUTSIDE, 22, "SA").try_(VM, 22), FACT),
+    ("FWD-003", Scene(app(SSH)).try_(OUTSIDE, 29002, "SA"), FACT),
+]
+
+
+@pytest.mark.parametrize(("requirement", "scene", "margin_s"), MARGINS, ids=range(len(MARGINS)))
+def test_what_a_busy_host_explains(requirement: str, scene: Scene, margin_s: float | None) -> None:
+    check_margin(CHECKS[requirement](scene.trace(), PROFILE), margin_s)
+
+
+def test_an_answered_try_ends_the_wait() -> None:
+    scene = waiting(Scene(app(SSH)).ask(SSH, None), 0.1, (30.0, 20.0, 10.0))
+    at, kind, fields = scene.events[-3]
+    scene.events[-3] = (at, kind, {**fields, "completed": True})
+    check_margin(CHECKS["FWD-001"](scene.trace(), PROFILE), 10.1)

@@ -27,6 +27,7 @@ from run_traces import (
     udp,
     vm,
 )
+from settling import FACT, check_margin
 
 from conformance.application import Rule
 from conformance.checks.heartbeat import CHECKS
@@ -493,3 +494,46 @@ def clock(*offs: float) -> list[Row]:
 )
 def test_time_runs_forward(trace: Trace, expected: Verdict) -> None:
     check("HBT-011", trace, expected)
+
+
+MARGINS = [
+    ("HBT-001", run(started(), [beat(START + DEADLINE + 3.0, 0)]), 2.0),
+    ("HBT-001", run(started(), at_end(START + DEADLINE + 1.1)), DEADLINE + 1.1),  # never, as far as was waited
+    ("HBT-001", run(started(), vm(20.0, "powered-off", reason="guest"), at_end(200.0)), 190.0),
+    ("HBT-002", run(started(), [beat(20, 0), datagram(21, b"{}")]), FACT),
+    ("HBT-002", run(started(), [beat(20, 0, app="lens")]), FACT),
+    ("HBT-003", run(started(), beats(20, 30), beats(30, 40, seq=14)), 4.0),  # numbers left out
+    ("HBT-003", run(started(), beats(20, 30), [datagram(30, b"{}")], beats(31, 40, seq=12)), 1.0),
+    ("HBT-003", run(started(), beats(20, 30), beats(30, 40)), FACT),  # starts over
+    ("HBT-003", run(started(), beats(20, 30), beats(30, 40, seq=9)), FACT),  # says a number twice
+    ("HBT-004", run(started(), beats(20, 120, interval=1.25)), (0.2 - 0.07) * 98.75),
+    ("HBT-004", run(started(), beats(20, 100), at_end(120)), (20 / 99 - 0.07) * 100),
+    ("HBT-005", run(started(), gap(5.0)), 1.0),
+    ("HBT-005", run(started(), beats(20, 41), at_end(60)), 16.0),
+    ("HBT-006", run(started(), shaken(0.3)), 0.08),
+    ("HBT-007", run(started(), beats(20, 51), outage(50, 111, *ALL), beats(57, 140, seq=31)), 3.0),
+    ("HBT-008", run(HANG, beats(20, 36), SILENT, at_end(60), captures=ALIVE), 1.0),
+    ("HBT-008", run(HANG, beats(20, 60), SILENT, captures=ALIVE), 25.0),
+    ("HBT-008", run(WORKED, SILENT, at_end(60), captures=captured(arp(35.0, "request"))), 25.0),
+    ("HBT-008", run(WORKED, SILENT, vm(35, "powered-off", reason="guest"), at_end(60), captures=ALIVE), FACT),
+    ("HBT-008", run(WORKED, SILENT, vm(35, "crashed", reason="hypervisor"), at_end(60), captures=ALIVE), 0.0),
+    ("HBT-008", run(WORKED, [flow(35.0, True)], at_end(60), captures=ALIVE), FACT),
+    ("HBT-009", run(SUSPENDED, vm(103.3, "resumed", 2), at_end(103.3 + DEADLINE + 2)), DEADLINE + 2),
+    ("HBT-010", run(started(), beats(20, 30, interval=0.25), captures=captured(*own())), 20.0),
+    ("HBT-010", run(started(), STEADY, captures=captured(*own(udp(30, "10.199.0.9", 7400)))), FACT),
+    ("HBT-011", run(started(), clock(0.0, 0.0, -1.5)), 0.49),
+    ("HBT-011", run(started(), clock(0.0, 0.0, -3600.0)), 3598.99),
+]
+
+
+@pytest.mark.parametrize(("requirement", "trace", "margin_s"), MARGINS, ids=range(len(MARGINS)))
+def test_what_a_busy_host_explains(requirement: str, trace: Trace, margin_s: float | None) -> None:
+    check_margin(judge(requirement, trace), margin_s)
+
+
+def test_a_burst_after_a_standstill_is_the_hosts() -> None:
+    starved: Row = (30.0, "host-starved", {"what": "steal", "value": 0.9, "limit": 0.1, "begin": 22.0, "end": 33.0})
+    at_once = [beat(33.0 + n / 100, 3 + n) for n in range(12)]
+    trace = run(started(), beats(20, 23), at_once, beats(34, 45, seq=15), [starved], captures=captured(*own()))
+    assert judge("HBT-010", trace).verdict is FAIL
+    assert settle(judge("HBT-010", trace), trace.disturbances).verdict is UNCLEAR
