@@ -25,6 +25,7 @@ from harness.display import render_certification, verdict_line, write_json
 from harness.entrance import take_interrupts
 from harness.options import PackageOptions, load_package_options
 from harness.screen import show
+from harness.situations import Unreached
 
 if TYPE_CHECKING:
     from harness.testbed import Testbed
@@ -226,14 +227,16 @@ class SuiteRun(Collection):
         identity, outcome = requirement_of(item), None
         if isinstance(error, EnvironmentFault):
             outcome = inconclusive(str(error))
+        elif isinstance(error, Unreached):
+            outcome = not_judged(str(error))
         elif isinstance(error, SubjectError):
             outcome = failed([Finding(error.expected, error.seen, error.where, error.remedy)])
         if identity and outcome is not None:
             self.ledger.add(identity, outcome, item.name)
             self._tell(identity, outcome)
-        if isinstance(error, EnvironmentFault):
+        if outcome is not None and outcome.verdict is not Verdict.FAIL:
             report.outcome = "skipped"
-            report.longrepr = (str(item.path), 0, f"inconclusive: {error}")
+            report.longrepr = (str(item.path), 0, f"{outcome.verdict}: {error}")
         elif isinstance(error, UsageError):
             self.lacking = str(error)
         elif outcome is None:
