@@ -72,17 +72,24 @@ class Selection:
             return inconclusive(f"not every packet was captured on {self.crossings.missing}")
         if not attached(self._trace):
             return inconclusive("no UE was attached")
-        try:
-            read_rules(self._trace.application.rules)
-        except SubjectError as error:
-            return inconclusive(f"an offload rule does not parse, see DSC-005: {error}")
+        if self.unreadable:
+            return inconclusive(self.unreadable)
         if not self.flows:
             return inconclusive(self.untried() or "the app has no offload rule")
         return None
 
     @cached_property
+    def unreadable(self) -> str:
+        """Why the rules say nothing: one does not parse; "" where all do."""
+        try:
+            read_rules(self._trace.application.rules)
+        except SubjectError as error:
+            return f"an offload rule does not parse, see DSC-005: {error}"
+        return ""
+
+    @cached_property
     def flows(self) -> tuple[SelectedFlow, ...]:
-        """In the order of their ends."""
+        """In the order of their ends. Not to be asked where the rules are unreadable."""
         selectors: list[NamedSelector] = [
             ((rule.name, rule.direction), compile_rule(rule.expression))
             for rule in read_rules(self._trace.application.rules)

@@ -20,6 +20,8 @@ _LAB = "a fault of the lab: report it"
 def leaves_unselected_alone(trace: Trace, profile: Profile) -> Outcome:
     """OFT-002: flows that no rule selects never reach the vNIC and are byte-identical end to end."""
     selection = Selection(trace, profile)
+    if selection.unreadable:
+        return inconclusive(selection.unreadable)
     selected = {flow.key for flow in selection.flows}
     return _untouched(trace, selection.crossings, lambda flow: key_of(flow) not in selected)
 
@@ -77,8 +79,9 @@ def bypasses_when_down(trace: Trace, profile: Profile) -> Outcome:
     """
     selection = Selection(trace, profile)
     switches = trace.of("bypass")
-    if selection.crossings.missing:
-        return inconclusive(f"not every packet was captured on {selection.crossings.missing}")
+    if selection.crossings.missing or selection.unreadable:
+        lost = f"not every packet was captured on {selection.crossings.missing}"
+        return inconclusive(selection.unreadable or lost)
     down = next((event.at for event in switches if event["active"]), None)
     if down is None:
         return inconclusive("UE traffic was not made to bypass the app")

@@ -217,6 +217,11 @@ def test_oft_001(scene: Scene, verdict: str, says: str) -> None:
     judged("OFT-001", scene, verdict, says)
 
 
+@pytest.mark.parametrize("requirement", ["OFT-001", "OFT-002", "OFT-003", "OFT-004", "OFT-008"])
+def test_rules_that_do_not_parse_crash_nothing(requirement: str) -> None:
+    judged(requirement, Scene(rules("proto = UDP")).exchange(), "inconclusive", "DSC-005")
+
+
 def test_oft_001_bypassed_flows_prove_nothing() -> None:
     scene = Scene()
     scene.note("bypass", active=True)

@@ -1,0 +1,134 @@
+"""The catalogue names what a check looks at; what it does look at is seen over the unit tables' traces."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import pytest
+import test_checks_bus as bus
+import test_checks_clock as clock
+import test_checks_features as features
+import test_checks_forwarding as forwarding
+import test_checks_guest as guest
+import test_checks_heartbeat as heartbeat
+import test_checks_traffic as traffic
+from run_traces import run, started
+
+from conformance.catalogue import load as load_catalogue
+from conformance.checks import TRACE_MODULES, trace_check
+from conformance.errors import BrokenLab
+from conformance.profile import Profile
+from conformance.profile import load as load_profile
+from conformance.trace import Event, Frame, Trace, make_trace
+from conformance.verdict import Span
+
+CATALOGUE = load_catalogue()
+JUDGED = [r.id for r in CATALOGUE.requirements.values() if r.scope == "run" and trace_check(r.id)]
+MODULES = {
+    "guest": guest,
+    "heartbeat": heartbeat,
+    "clock": clock,
+    "bus": bus,
+    "traffic": traffic,
+    "forwarding": forwarding,
+    "features": features,
+}
+# Facts of every run, of which every check reads the app.
+OF_ALL = {"run"}
+
+
+@dataclass(frozen=True)
+class WatchedTrace(Trace):
+    """Notes the kinds of events that are asked for."""
+
+    seen: set[str] = field(default_factory=set)
+
+    def of(self, *kinds: str) -> tuple[Event, ...]:
+        self.seen.update(kinds)
+        return super().of(*kinds)
+
+    def everywhere(self, *kinds: str) -> tuple[Event, ...]:
+        self.seen.update(kinds)
+        return super().everywhere(*kinds)
+
+    def frames(self, interface: str) -> tuple[Frame, ...]:
+        self.seen.add("capture")
+        return super().frames(interface)
+
+    def captured(self, interface: str) -> bool:
+        self.seen.add("capture")
+        return super().captured(interface)
+
+    def within(self, span: Span) -> "WatchedTrace":
+        return WatchedTrace(self.events, self.captures, span, self.seen)
+
+    def situation(self, name: str) -> Trace | None:
+        self.seen.update(("situation-begin", "situation-end"))
+        return super().situation(name)
+
+    def platform_time(self, at: float) -> float | None:
+        self.seen.add("platform-clock")
+        return super().platform_time(at)
+
+
+@dataclass(frozen=True)
+class WatchedProfile(Profile):
+    """Notes the paths that are read."""
+
+    seen: set[str] = field(default_factory=set)
+
+    def __getitem__(self, path: str) -> Any:
+        self.seen.add(path)
+        return super().__getitem__(path)
+
+
+@cache
+def traces_of(module: str) -> tuple[Trace, ...]:
+    """Every trace of a module's unit tables."""
+    return tuple(_traces(MODULES[module]))
+
+
+def _traces(module: ModuleType) -> Iterator[Trace]:
+    for function in list(vars(module).values()):
+        for mark in getattr(function, "pytestmark", ()):
+            if mark.name == "parametrize":
+                for row in mark.args[1]:
+                    for value in getattr(row, "values", row) if isinstance(row, Sequence) else ():
+                        yield from _trace(module, value)
+
+
+def _trace(module: ModuleType, value: object) -> Iterator[Trace]:
+    """A table's value as a trace: it is one, makes one, or holds the rows or captures of one."""
+    if isinstance(value, Trace):
+        yield value
+    elif isinstance(value, forwarding.Scene | traffic.Scene):
+        yield value.trace()
+    elif module is traffic and isinstance(value, Mapping):
+        yield from (traffic.served(origin, **value).trace() for origin in ("ue", "internet"))
+    elif module is clock and isinstance(value, list):
+        yield run(started(), value)
+    elif module is bus and isinstance(value, list):
+        yield make_trace([bus.run(), *bus.BEATS, *value])
+    elif module is bus and isinstance(value, Mapping):
+        yield Trace(make_trace([bus.run(bus.OFF_THE_BUS)]).events, value)
+    elif module is features and isinstance(value, list):
+        yield make_trace([features.RUN, features.CONNECT, *value, features.END])
+
+
+@pytest.mark.parametrize("requirement", JUDGED)
+def test_the_catalogue_names_what_a_check_looks_at(requirement: str) -> None:
+    check = trace_check(requirement)
+    assert check is not None
+    kinds, paths = set[str](), set[str]()
+    whole = load_profile()
+    profile = WatchedProfile(whole.tables, whole.digest, seen=paths)
+    for trace in traces_of(TRACE_MODULES[requirement[:3]]):
+        try:
+            check(WatchedTrace(trace.events, trace.captures, trace.span, kinds), profile)
+        except BrokenLab:
+            continue  # the case of a guard that decides otherwise
+    named = CATALOGUE[requirement]
+    assert sorted(named.kinds) == sorted(kinds - OF_ALL)
+    assert sorted(named.reads) == sorted(paths)
