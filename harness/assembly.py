@@ -14,6 +14,7 @@ from conformance.catalogue import load as load_catalogue
 from conformance.certification import Certification, Scope, Step, Whole, whole_verdict
 from conformance.errors import UsageError
 from conformance.judge import Ledger, judge_package, not_bootable
+from conformance.verdict import Verdict
 from harness.options import REPOSITORY, PackageOptions
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ class RunFacts:
 def assemble(options: PackageOptions, package: "Package", ledger: Ledger, facts: RunFacts) -> Certification:
     """The certification of a run that has ended, however it ended."""
     judgements = ledger.judgements(facts.missing)
-    verdict: Whole = whole_verdict(judgements, facts.interrupted, facts.errors)
+    broken = (j for j in judgements if j.subject == "platform" and j.in_force and j.verdict is Verdict.FAIL)
+    errors = (*facts.errors, *(f"the lab is broken, not the app: {j.id}: {j.reason}" for j in broken))
+    verdict: Whole = whole_verdict(judgements, facts.interrupted, errors)
     notes = ([RD_NOTE] if options.trust.profile == "rd" else []) + facts.notes
     return Certification(
         scope=facts.scope,
@@ -64,7 +67,7 @@ def assemble(options: PackageOptions, package: "Package", ledger: Ledger, facts:
         host=facts.host,
         judgements=judgements,
         steps=facts.steps,
-        errors=tuple(facts.errors),
+        errors=errors,
         notes=tuple(notes),
         evidence=facts.evidence,
         selected=facts.selected,

@@ -12,6 +12,7 @@ from conformance.rules.analysis import served_ports
 from emulator.dhcp import Link
 from emulator.platform import PlatformClock, service_names
 from harness import topology
+from harness.disk import Start
 from harness.topology import Topology
 
 ECHO_PORT, HTTP_PORTS = 7, (80, 8080)
@@ -28,6 +29,19 @@ class Plan:
     rtc_shift_s: float
     password: str
     seed: int
+
+
+def start_facts(plan: Plan, features: tuple[str, ...], drill: str) -> Start:
+    """What the OVF environment of a start says; features are the ids of the active ones."""
+    users = plan.topology.user_plane_nics
+    return Start(
+        mac_addresses=plan.topology.mac_addresses,
+        addresses=tuple(nic.address for nic in users),
+        gateways=tuple(nic.gateway for nic in users),
+        password=plan.password if plan.application.uses_bus else "",
+        features=features,
+        drill=drill,
+    )
 
 
 def time_process(plan: Plan) -> Mapping[str, Any]:

@@ -14,7 +14,8 @@ from harness import leftovers
 from harness.busprobe import probe_permissions
 from harness.chronicle import Chronicle, Recorded
 from harness.clients import together
-from harness.disk import ImageSlice, Start, environment_xml, write_iso
+from harness.configuration import start_facts
+from harness.disk import ImageSlice, environment_xml, write_iso
 from harness.domain_xml import MachineSpec, Nic
 from harness.features import Features
 from harness.lab import Lab, LabSpec
@@ -92,17 +93,9 @@ class Testbed:
         """Define the machine if need be and start it, with a fresh OVF environment."""
         with self._step("power on", drill or "no drill"):
             machine = self._defined()
-            start = Start(
-                mac_addresses=self._plan.topology.mac_addresses,
-                addresses=tuple(nic.address for nic in self._plan.topology.user_plane_nics),
-                gateways=tuple(nic.gateway for nic in self._plan.topology.user_plane_nics),
-                password=self._plan.password if self._application.uses_bus else "",
-                features=self._features.active,
-                drill=drill,
-            )
             iso = self.lab.scratch / "environment.iso"
-            document = environment_xml(self._application, start, self.profile)
-            write_iso(document, iso)
+            start = start_facts(self._plan, self._features.active, drill)
+            write_iso(environment_xml(self._application, start, self.profile), iso)
             machine.insert_environment(iso, drill)
             self._features.publish()
             self.lab.command("time", "expect")
@@ -302,24 +295,29 @@ class Testbed:
 
     @contextmanager
     def stand_in(self) -> Iterator[None]:
-        """A host of ours in the app's place, with its addresses and the services that it declares."""
-        with self._step("put a stand-in in the app's place"), ExitStack() as stack:
-            stack.enter_context(self.lab.network.stand_in())
-            log = self.lab.log("stand-in")
-            stack.enter_context(self._traffic.stand_in_services(log, self.lab.on_event))
+        """A host of ours in the app's place, with its addresses and what it declares to serve; nothing bypasses it."""
+        with ExitStack() as stack:
+            with self._step("put a stand-in in the app's place"):
+                stack.enter_context(self.lab.network.stand_in())
+                log = self.lab.log("stand-in")
+                stack.enter_context(self._traffic.stand_in_services(log, self.lab.on_event))
+                self.lab.command("userplane", "bypass", active=False, reason="a stand-in is there")
             yield
+            self.lab.command("userplane", "bypass", active=True, reason="the stand-in goes")
+
+    def use_app_bypassed(self) -> None:
+        """What a transparent app will pass, past it: that servers answer is no proof of the app's."""
+        if self._application.type == "transparent":
+            with self._step("use what the app will pass, without it"):
+                self._traffic.use_app(self._traffic.brief)
 
     def exchange_control_traffic(self) -> None:
         with self._step("exchange traffic that no rule selects"):
             self._traffic.control()
 
-    def use_services(self) -> None:
-        with self._step("use what the app serves or passes"):
-            self._traffic.use_app(self._traffic.thorough)
-
-    def use_services_again(self) -> None:
-        with self._step("use it again"):
-            self._traffic.use_app(self._traffic.brief)
+    def use_services(self, briefly: bool = False) -> None:
+        with self._step("use what the app serves or passes", *(["briefly"] if briefly else [])):
+            self._traffic.use_app(self._traffic.brief if briefly else self._traffic.thorough)
 
     def use_forwards(self) -> None:
         if self._application.forwards:

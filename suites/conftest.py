@@ -27,6 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def control(bed: "Testbed") -> Trace:
     """The lab without the app: a stand-in of ours answers in its place."""
     with bed.recording("control") as recorded:
+        bed.use_app_bypassed()
         with bed.stand_in():
             bed.exchange_control_traffic()
             bed.probe_bus_permissions()
@@ -88,7 +89,7 @@ def failure(bed: "Testbed") -> Trace:
         bed.await_reset()
         if bed.await_first_beat():
             bed.await_ready()
-            bed.use_services_again()
+            bed.use_services(briefly=True)
     return recorded.trace
 
 

@@ -79,12 +79,19 @@ def command(ova: Path, root: Path, runs: Path, *options: str | Path) -> list[str
     return [str(word) for word in (*fixed, *options)]
 
 
-def certify(words: Sequence[str], runs: Path) -> Run:
-    """Run it to its end; runs is the folder that `command` was given."""
+def certify(words: Sequence[str], runs: Path, environment: Mapping[str, str] | None = None) -> Run:
+    """Run it to its end; runs is the folder that `command` was given, environment is added to ours."""
     runs.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
     done = subprocess.run(
-        words, cwd=runs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT_S, check=False
+        words,
+        cwd=runs,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
     )
     return read_run(runs, done.returncode, done.stdout, time.monotonic() - begin)
 
