@@ -9,7 +9,7 @@ from conformance.checks.crossing import Crossings, FlowKey, Seen, Way, attached,
 from conformance.errors import SubjectError
 from conformance.packet import Packet
 from conformance.profile import Profile
-from conformance.rules.analysis import Undecided, plan_flows
+from conformance.rules.analysis import plan_flows
 from conformance.rules.expression import compile_rule
 from conformance.rules.language import read_rules
 from conformance.trace import Event, Trace
@@ -136,10 +136,7 @@ class Selection:
         """Rules that no packet of an emulated UE can satisfy, as far as that is known."""
         ues = [event["address"] for event in attached(self._trace)]
         servers = [self._profile["network.internet"], self._profile["network.operator_backends"]]
-        try:
-            return plan_flows(self._trace.application.rules, ues, servers).unreachable
-        except Undecided:
-            return ()
+        return plan_flows(self._trace.application.rules, ues, servers).unreachable
 
     def control_completed(self, flow: SelectedFlow) -> bool | None:
         """Whether the same server answered in the control situation, without the app; None where it was not asked."""

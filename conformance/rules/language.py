@@ -6,7 +6,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
@@ -64,11 +64,20 @@ WORD: /([A-Za-z0-9_:\/]|\.(?!\.))+/
 
 
 def parse(text: str, characters_max: int = CHARACTERS_MAX, depth_max: int = DEPTH_MAX) -> Expression:
-    """The expression of a rule's text. Raises SubjectError, whose `where` shows the text, a caret under the fault."""
+    """The expression of a rule's text. Raises SubjectError, whose `where` shows the text, a caret under the fault.
+
+    Exceeded bounds name their requirement, PKG-015.
+    """
+    return _parsed(text, characters_max, depth_max)
+
+
+@lru_cache(maxsize=128)  # a package's rules are asked for several times; these are as many as it may have
+def _parsed(text: str, characters_max: int, depth_max: int) -> Expression:
     from lark.exceptions import UnexpectedInput  # lark costs 50 ms: only where a rule is read
 
     if len(text) > characters_max:
-        raise SubjectError(f"a rule of at most {characters_max} characters", f"{len(text)}", "", "shorten or split it")
+        expected, remedy = f"a rule of at most {characters_max} characters", "shorten or split it"
+        raise _exceeded(SubjectError(expected, f"{len(text)}"), remedy)
     _bound_depth(text, depth_max)
     try:
         tree = _parser().parse(text)
@@ -121,7 +130,14 @@ def _bound_depth(text: str, depth_max: int) -> None:
             if token == ")" and open_levels:
                 open_levels.pop()
         if sum(open_levels) + pending > depth_max:
-            raise _fault(text, match.start(), 1, f"at most {depth_max} levels of parentheses and !", "more")
+            expected = f"at most {depth_max} levels of parentheses and !"
+            remedy = "take away parentheses that change nothing, or split the rule in two"
+            raise _exceeded(_fault(text, match.start(), 1, expected, "more"), remedy)
+
+
+def _exceeded(fault: SubjectError, remedy: str) -> SubjectError:
+    """A bound has an owner of its own; what else is wrong with a rule is its reader's to name."""
+    return SubjectError(fault.expected, fault.seen, fault.where, remedy, "PKG-015")
 
 
 def _fault(text: str, at: int, length: int, expected: str, seen: str) -> SubjectError:
@@ -193,7 +209,8 @@ class _Builder:
         if not re.fullmatch("[0-9]+", token):
             kind = "a protocol's number or name" if field == "proto" else "a number"
             raise self._wrong(token, f"{kind} for {field}")
-        if len(token) > _DIGITS_MAX or int(token) > largest:
+        self._bound_digits(token, token)
+        if int(token) > largest:
             raise self._wrong(token, f"a number from 0 to {largest} for {field}")
         return int(token)
 
@@ -202,6 +219,7 @@ class _Builder:
             expected = "a CIDR, a range a..b or" if FIELDS[field] is None else "a range a..b or"
             raise self._wrong(token, f"{expected} a set {{a, b}} behind `{field} in`")
         address, _, length = token.partition("/")
+        self._bound_digits(token, length)
         try:
             network = ip_network((address, int(length)), strict=False)
         except ValueError:
@@ -209,6 +227,12 @@ class _Builder:
         if network.network_address != ip_address(address):
             raise self._wrong(token, f"no host bits in a CIDR: {network}")
         return network
+
+    def _bound_digits(self, token: "Token", digits: str) -> None:
+        if digits.isdigit() and len(digits) > _DIGITS_MAX:
+            expected, seen = f"numbers of at most {_DIGITS_MAX} digits", f"{len(digits)} digits"
+            remedy = "write the number without leading zeros"
+            raise _exceeded(_fault(self._text, token.start_pos or 0, len(token), expected, seen), remedy)
 
     def _wrong(self, token: "Token", expected: str) -> SubjectError:
         return _fault(self._text, token.start_pos or 0, len(token), expected, repr(str(token)))

@@ -164,6 +164,14 @@ def test_two_rules_that_select_everything_together(tmp_path: Path) -> None:
     assert outcomes["DSC-005"].verdict is Verdict.FAIL
 
 
+def test_rules_that_nobody_can_see_through_are_said_to_be(tmp_path: Path) -> None:
+    ports = " &amp;&amp; ".join(f"(src_port=={7 * n} || dst_port=={11 * n})" for n in range(1, 90))
+    outcomes = judge(tmp_path, "lens", (UPLINK, ports))
+    for one in ("DSC-005", "DSC-006"):
+        assert outcomes[one].verdict is Verdict.INCONCLUSIVE
+        assert "too intricate" in outcomes[one].reason
+
+
 def test_rules_that_could_not_all_be_read_are_not_judged(tmp_path: Path) -> None:
     outcomes = judge(tmp_path, "lens", (UPLINK, UPLINK + " || proto==UDP" * 400))
     assert {outcomes[one].verdict for one in ("DSC-005", "DSC-006")} == {Verdict.NOT_JUDGED}

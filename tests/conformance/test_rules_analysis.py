@@ -1,7 +1,10 @@
 """conformance.rules.analysis: exact answers, held against brute force over small worlds."""
 
 import itertools
+from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import IPv4Address
+from itertools import accumulate
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +13,8 @@ from hypothesis import strategies as st
 from conformance.application import Rule
 from conformance.packet import WITH_PORTS, Packet
 from conformance.rules.analysis import (
+    VALUES_MAX,
+    Budget,
     DrivenFlow,
     Fields,
     Undecided,
@@ -21,7 +26,7 @@ from conformance.rules.analysis import (
     served_ports,
 )
 from conformance.rules.expression import And, Comparison, Expression, Membership, Not, Or, Range, evaluate, mirrored
-from conformance.rules.language import parse
+from conformance.rules.language import CHARACTERS_MAX, parse
 
 UES = [f"10.45.0.{n}" for n in range(1, 9)]
 SERVERS = ["198.51.100.0/24", "203.0.113.0/24"]
@@ -95,6 +100,59 @@ def test_intricate_expressions_are_undecided_not_guessed() -> None:
     lengths = [f"(dscp == {n % 60} || length == {n + 100})" for n in range(1, 40)]
     with pytest.raises(Undecided):
         satisfying_packet(parse(" && ".join([*ports, *lengths])))
+
+
+def joined(part: Callable[[int], str], by: str = " && ") -> str:
+    """As many parts as a rule has room for."""
+    parts = [part(number) for number in range(1, 500)]
+    room = accumulate(len(one) + len(by) for one in parts)
+    return by.join(one for one, end in zip(parts, room, strict=True) if end <= CHARACTERS_MAX)
+
+
+HOSTILE = {
+    "ports against ports": lambda n: joined(lambda i: f"(src_port == {7 * i + n} || dst_port == {11 * i + n})"),
+    "three fields": lambda n: joined(lambda i: f"(dscp == {i % 60} || length == {i + n} || src_port == {i})"),
+    "addresses": lambda n: joined(lambda i: f"(src_ip == 10.{i % 250}.0.{n} || dst_ip == 11.{i % 250}.0.{n})"),
+    "not this, not that": lambda n: joined(lambda i: f"!(src_port == {i + n} && dst_port == {i + n})"),
+}
+
+
+@pytest.mark.parametrize("text_of", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_rules_cost_no_more_than_their_budget(text_of: Callable[[int], str]) -> None:
+    whole = Or(tuple(parse(text_of(number)) for number in range(64)))
+    for question in (can_match, matches_everything):
+        budget = Counted()
+        with suppress(Undecided):
+            question(whole, 4, budget)
+        assert budget.looked <= VALUES_MAX + 64 * CHARACTERS_MAX  # and the one look that went beyond it
+
+
+class Counted(Budget):
+    """Counts what is really looked at, whatever is left."""
+
+    looked = 0
+
+    def spend(self, values: int) -> None:
+        self.looked += values
+        super().spend(values)
+
+
+def test_rules_that_people_write_cost_little() -> None:
+    rules = [f"4==ip_version && proto in {{TCP, UDP}} && dst_port in {{{n}, {n + 1}}} && dst_ip in 203.0.{n % 250}.0/24"
+             for n in range(80, 8080, 125)]  # fmt: skip
+    assert len(rules) == 64
+    whole, budget = Or(tuple(map(parse, rules))), Budget()
+    assert not matches_everything(whole, 4, budget)
+    assert satisfying_packet(And((whole, Not(mirrored(mirrored(whole))))), budget=budget) is None
+    assert budget.left > VALUES_MAX / 2
+
+
+def test_a_rule_too_intricate_to_plan_for_keeps_the_others_from_nothing() -> None:
+    hostile = Rule("a", "uplink", HOSTILE["three fields"](1))
+    plan = plan_flows([hostile, Rule("web", "uplink", WEB_UP)], UES, SERVERS)
+    assert [flow.server_port for flow in plan.flows] == [80, 8080]
+    assert plan.unreachable == ()  # nobody knows
+    assert served_ports([hostile, Rule("web", "uplink", WEB_UP)]) == {("tcp", 80), ("tcp", 8080)}
 
 
 def test_region_starts() -> None:

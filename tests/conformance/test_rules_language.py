@@ -115,7 +115,7 @@ def test_and_binds_closer_than_or() -> None:
         ("proto == 256", "256", "from 0 to 255"),
         ("ip_version == 16", "16", "from 0 to 15"),
         ("length in {1, 65536}", "65536", "from 0 to 65535"),
-        ("dst_port == 00000000080", "00000000080", "from 0 to 65535"),
+        ("dst_port == 00000000080", "00000000080", "at most 10 digits"),
         ("src_ip in 10.45.0.1/16", "10.45.0.1/16", "no host bits in a CIDR: 10.45.0.0/16"),
         ("src_ip in 2001:db8::1/32", "2001:db8::1/32", "no host bits"),
         ("src_ip in 10.45.0.0/33", "10.45.0.0/33", "a CIDR such as"),
@@ -148,6 +148,31 @@ def test_levels_and_characters_at_their_bounds() -> None:
     parse("dscp == 1".ljust(4096))
     with pytest.raises(SubjectError, match="at most 2 levels"):
         parse("(!(dscp == 1))", depth_max=2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dscp == 1".ljust(4097),
+        "(" * 33 + "dscp == 1" + ")" * 33,
+        "!" * 33 + "(dscp == 1)",
+        "dst_port == 00000000080",
+        "proto in {6, 99999999999}",
+        "dst_ip in 10.0.0.0/00000000008",
+    ],
+)
+def test_what_exceeds_a_bound_is_the_bounds_own_requirement(text: str) -> None:
+    with pytest.raises(SubjectError) as caught:
+        parse(text)
+    assert caught.value.requirement == "PKG-015"
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("text", ["dst_port == 9999999999", "proto == 0000000256", "dst_ip in 10.0.0.0/0000000033"])
+def test_what_is_within_the_bounds_and_wrong_is_not(text: str) -> None:
+    with pytest.raises(SubjectError) as caught:
+        parse(text)
+    assert caught.value.requirement == ""
 
 
 def test_a_fault_in_a_long_rule_is_shown_with_its_surroundings() -> None:
