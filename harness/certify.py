@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from harness.entrance import hold_interrupts
+from harness import interrupts
 from harness.options import REPOSITORY
 
 
@@ -35,6 +35,6 @@ def run_certify(ova: Path | None, options: Mapping[str, object]) -> NoReturn:
 
 def run_pytest(arguments: list[str]) -> NoReturn:
     """Replace this process by pytest over the suites, wherever the caller stands."""
-    hold_interrupts()
+    interrupts.hold()
     fixed = ["-m", "pytest", str(REPOSITORY / "suites"), f"--rootdir={REPOSITORY}", f"-c={REPOSITORY}/pyproject.toml"]
     os.execv(sys.executable, [sys.executable, *fixed, *arguments])

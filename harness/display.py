@@ -2,11 +2,12 @@
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from conformance.certification import Certification, Judgement
 from conformance.errors import UsageError
-from conformance.verdict import Verdict
+from conformance.verdict import Outcome, Verdict
 from harness.screen import show
 
 _COLOURS = {
@@ -56,6 +57,21 @@ def write_json(certification: Certification, target: str) -> None:
         Path(target).write_text(certification.to_json(), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"--json {target}: {error.strerror}; give a file that can be written") from error
+
+
+def describe(outcome: Outcome) -> str:
+    """A failed outcome as the text that pytest shows."""
+    parts: list[str] = []
+    for finding in outcome.findings:
+        rows: Sequence[tuple[str, str]] = (
+            ("expected", finding.expected),
+            ("seen", finding.seen),
+            ("where", finding.where),
+            ("mend", finding.remedy),
+            ("evidence", ", ".join(finding.evidence)),
+        )
+        parts.append("\n".join(f"{name:<9} {text}" for name, text in rows if text))
+    return "\n\n".join(parts)
 
 
 def _row(judgement: Judgement, colour: bool) -> str:

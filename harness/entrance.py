@@ -1,6 +1,5 @@
-"""Entering the lab's private namespaces, before any thread or libvirt exists; Ctrl-C meanwhile is not lost."""
+"""Entering the lab's private namespaces, before any thread, socket or libvirt exists."""
 
-import signal
 import sys
 from collections.abc import Callable
 
@@ -24,13 +23,3 @@ def require_lab(before: Callable[[], None], *more: str) -> None:
         raise UsageError(f"this machine lacks what a run needs:\n  {lines}")
     before()
     init.enter([sys.executable, *sys.orig_argv[1:], *more])
-
-
-def hold_interrupts() -> None:
-    """From now on, also after exec, Ctrl-C waits for `take_interrupts`: nobody could make a report of it yet."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-
-
-def take_interrupts() -> None:
-    """The end of `hold_interrupts`; raises KeyboardInterrupt at once where Ctrl-C was pressed meanwhile."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -8,6 +8,7 @@ or one stall would be one sample. Ends when its stdin closes. Standard library o
 import json
 import math
 import select
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -50,6 +51,7 @@ def late_wakeups(due: float, now: float) -> list[float]:
 
 
 def main() -> None:
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # nobody reads any more: end without a word
     stdin = select.poll()
     stdin.register(sys.stdin, select.POLLIN | select.POLLHUP)
     begin = due = time.monotonic()

@@ -37,10 +37,10 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
         config.pluginmanager.register(Collection(config), "racs-collection")
         return
-    from harness.entrance import hold_interrupts
+    from harness import interrupts
     from harness.suiterun import SuiteRun, read_request
 
-    hold_interrupts()
+    interrupts.hold()
     try:
         request = read_request(config)
         if request.boots:

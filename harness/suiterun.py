@@ -2,10 +2,9 @@
 
 import os
 import random
-import signal
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,9 @@ from conformance.judge import Ledger, judge_trace
 from conformance.package import Package, open_package
 from conformance.trace import Trace
 from conformance.verdict import Finding, Outcome, Verdict, failed, inconclusive, not_applicable, not_judged
+from harness import interrupts
 from harness.assembly import RunFacts, assemble, digest_files, judge_statically, make_run_folder, refusal_of
-from harness.display import render_certification, verdict_line, write_json
-from harness.entrance import take_interrupts
+from harness.display import describe, render_certification, verdict_line, write_json
 from harness.options import PackageOptions, load_package_options
 from harness.screen import show
 from harness.situations import Unreached
@@ -133,7 +132,7 @@ class SuiteRun(Collection):
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> None:
-        take_interrupts()  # from here on a report is made of what there is
+        interrupts.take()  # from here on a report is made of what there is
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
@@ -247,7 +246,7 @@ class SuiteRun(Collection):
         return report
 
     def pytest_keyboard_interrupt(self) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would cost the report or leave the lab half there
+        interrupts.ignore()
         self.facts.interrupted = True
         self.facts.missing = "the run was interrupted before"
 
@@ -271,6 +270,11 @@ class SuiteRun(Collection):
         if self.config.option.certify:
             with self._released():
                 self._print_result(self.certification)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        if self.certification is not None and self.facts.interrupted:
+            interrupts.leave(self.certification.exit_status)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.certification is None:
@@ -326,18 +330,3 @@ class SuiteRun(Collection):
 
     def _tell(self, requirement: str, outcome: Outcome) -> None:
         self.say(f"{requirement} {outcome.verdict}: {outcome.reason}")
-
-
-def describe(outcome: Outcome) -> str:
-    """A failed outcome as the text that pytest shows."""
-    parts: list[str] = []
-    for finding in outcome.findings:
-        rows: Sequence[tuple[str, str]] = (
-            ("expected", finding.expected),
-            ("seen", finding.seen),
-            ("where", finding.where),
-            ("mend", finding.remedy),
-            ("evidence", ", ".join(finding.evidence)),
-        )
-        parts.append("\n".join(f"{name:<9} {text}" for name, text in rows if text))
-    return "\n\n".join(parts)
