@@ -104,21 +104,30 @@ class Ledger:
         )
 
 
+# What a lab is built from, and what is wrong where one of these did not pass; what else fails is booted all the same.
+_VOUCHED_FOR: Mapping[str, tuple[str, ...]] = {
+    "the package cannot be trusted": (
+        "PKG-001", "PKG-002", "PKG-003", "PKG-004", "PKG-005", "PKG-006", "PKG-007", "PKG-008", "PKG-010", "PKG-011",
+        "PKG-015",
+    ),
+    "the descriptor does not say what the app is": ("DSC-001", "DSC-002", "DSC-003"),
+    "the descriptor contradicts itself": ("DSC-004", "DSC-007", "DSC-008", "DSC-010", "DSC-014"),
+    "its offload rules cannot be carried out": ("DSC-005",),
+    "auth/acl.xml does not say what the app may do on the bus": ("PKG-012",),
+}  # fmt: skip
+_HARMLESS = (Verdict.PASS, Verdict.NOT_APPLICABLE)
+
+
 def not_bootable(outcomes: Mapping[str, Outcome]) -> str:
-    """Why a package must not be booted: the failed or unjudged ids that vouch for its bytes; "" when it may be."""
-    needed = (
-        "PKG-001",
-        "PKG-002",
-        "PKG-003",
-        "PKG-004",
-        "PKG-005",
-        "PKG-006",
-        "PKG-007",
-        "PKG-010",
-        "PKG-011",
-        "DSC-001",
-    )
-    broken = [
-        identity for identity in needed if identity in outcomes and outcomes[identity].verdict is not Verdict.PASS
-    ]
-    return f"the package cannot be trusted ({', '.join(broken)}): nothing of it was booted" if broken else ""
+    """Why a package must not be booted, with the ids that say so; "" when it may be.
+
+    Where nothing of that failed, but something could not be judged, the package is not booted either.
+    """
+    open_ = {identity for identity, outcome in outcomes.items() if outcome.verdict not in _HARMLESS}
+    failed = {identity for identity in open_ if outcomes[identity].verdict is Verdict.FAIL}
+    for broken in (failed, open_):
+        found = {why: [one for one in ids if one in broken] for why, ids in _VOUCHED_FOR.items()}
+        reasons = [f"{why} ({', '.join(ids)})" for why, ids in found.items() if ids]
+        if reasons:
+            return f"{', '.join(reasons)}: nothing of it was booted"
+    return ""

@@ -10,9 +10,10 @@ from package_parts import NOW, ROOT, Entry, issue, write_tar
 from conformance import profile as profiles
 from conformance.catalogue import load as load_catalogue
 from conformance.checks.descriptor import CHECKS
-from conformance.judge import judge_package
+from conformance.judge import judge_package, not_bootable
 from conformance.package import Package, open_package
 from conformance.package.certificate import Trust
+from conformance.rules.language import read_rules
 from conformance.verdict import Outcome, Verdict
 
 PROFILE = profiles.load()
@@ -74,6 +75,27 @@ def test_one_defect_fails_its_one_requirement(
 ) -> None:
     outcomes = judge(tmp_path, example, *edits)
     assert with_verdict(outcomes, Verdict.FAIL) - {"DSC-011"} == {requirement}
+
+
+@pytest.mark.parametrize(
+    ("example", "edits"),
+    [pytest.param(*case[1:], id=f"{one} {case[0]}") for one, cases in INVALID.items() for case in cases],
+)
+def test_what_is_booted_all_the_same_is_an_app_that_a_lab_can_be_built_for(
+    example: str, edits: tuple[Edit, ...], tmp_path: Path
+) -> None:
+    text = text_of(example, *edits).encode()
+    package, outcomes = packed(tmp_path, text, example_acl(example)), judge(tmp_path, example, *edits)
+    if not_bootable(outcomes):
+        return
+    application = package.application
+    assert application is not None
+    assert application.nics[0] == "service" and len(application.nics) in (2, 3)
+    assert len(read_rules(application.rules)) == len(application.rules)
+    low, high = PROFILE["forwarding.ports"]
+    assert all(low <= one.from_port <= high and 0 < one.to_port < 65536 for one in application.forwards)
+    assert all(0 < service.port < 65536 for service in application.services)
+    assert application.heartbeat_interval_s == PROFILE["heartbeat.interval_s"]
 
 
 @pytest.mark.parametrize("text", [None, b"", b"<a/>", b"noise", text_of("goon").encode()[:-30]])
