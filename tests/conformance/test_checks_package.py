@@ -11,7 +11,9 @@ from package_cases import FAR_ROOT, RSA_ROOT, VALID, chained
 from package_defects import DEFECTS, TWICE
 from package_parts import BEGIN, LEAF, NOW, ROOT, Kit, issue, make_qcow2, with_sha1
 
+from conformance.catalogue import load as load_catalogue
 from conformance.checks.package import CHECKS
+from conformance.judge import judge_package
 from conformance.package import Package, open_package
 from conformance.package.certificate import Trust
 from conformance.profile import load
@@ -25,7 +27,8 @@ def judge(folder: Path, data: bytes, trust: Trust = TRUST) -> dict[str, Outcome]
     path = folder / "app.ova"
     path.write_bytes(data)
     package = open_package(path, PROFILE)
-    return {requirement: check(package, PROFILE, trust) for requirement, check in CHECKS.items()}
+    catalogue = load_catalogue()
+    return {requirement: judge_package(catalogue[requirement], package, PROFILE, trust) for requirement in CHECKS}
 
 
 def with_verdict(outcomes: dict[str, Outcome], verdict: Verdict) -> set[str]:
