@@ -26,6 +26,7 @@ from harness.traffic import Traffic
 
 OPERATION_DEADLINE_S = 30.0
 SETTLE_S = 2.0  # beyond a window's end, so that its last beats are in
+_RUNNING = ("started", "reset", "resumed")  # states from which a boot deadline counts
 
 
 class Testbed:
@@ -132,8 +133,8 @@ class Testbed:
         if self._machine is None or self._machine.state() is not State.RUNNING or self._drill:
             self.ensure_off()
             self.power_on()
-        self.await_first_beat()
-        self.require_beating()
+        if not self.await_first_beat():
+            raise Unreached("the app never sent a heartbeat (HBT-001)")
 
     def ensure_off(self) -> None:
         """The machine is off, if need be by pulling its plug."""
@@ -145,13 +146,10 @@ class Testbed:
     def await_first_beat(self) -> bool:
         """Wait for a beat since the last start or reset, up to the boot deadline; whether there was one."""
         deadline_s = self.profile.number("heartbeat.boot_deadline_s")
+        running = [e.at for e in self._watch.seen("vm-state", self._started_at) if e["state"] in _RUNNING]
+        deadline = max(running, default=self._started_at) + deadline_s + self._guard_s
         with self._step("await the first heartbeat", f"{deadline_s:g} s"):
-            return bool(self._watch.wait_until(self._beats, self._started_at + deadline_s + self._guard_s))
-
-    def require_beating(self) -> None:
-        """Raises Unreached where the last start never led to a beat."""
-        if not self._beats():
-            raise Unreached("the app never sent a heartbeat (HBT-001)")
+            return bool(self._watch.wait_until(self._beats, deadline))
 
     def _beats(self) -> bool:
         return bool(self._watch.seen("beat", self._started_at))
@@ -165,7 +163,7 @@ class Testbed:
         if self._application.uses_bus:
             deadline_s = self.profile.number("bus.connect_deadline_s")
             with self._step("await the app on the bus", f"{deadline_s:g} s"):
-                self._watch.wait_until(self._connected, self._first_beat_at + deadline_s + self._guard_s)
+                self._watch.wait_until(self._reported, self._first_beat_at + deadline_s + self._guard_s)
 
     def await_ready(self) -> None:
         """Wait until all that the app serves, forwards or passes has answered once, up to the ready deadline.
@@ -189,12 +187,13 @@ class Testbed:
     def _first_beat_at(self) -> float:
         return float(self._watch.seen("beat", self._started_at)[0].at)
 
-    def _connected(self) -> bool:
+    def _on_bus(self) -> bool:
         attempts = self._watch.seen("mqtt-attempt", self._started_at)
-        connected = any(a["client"] == "app" and a["action"] == "connect" and a["allowed"] for a in attempts)
-        if not self._application.features:
-            return connected
-        return connected and bool(self._watch.seen("feature-status", self._started_at))
+        return any(a["client"] == "app" and a["action"] == "connect" and a["allowed"] for a in attempts)
+
+    def _reported(self) -> bool:
+        wanted = bool(self._application.features)
+        return self._on_bus() and (not wanted or bool(self._watch.seen("feature-status", self._started_at)))
 
     def observe_window(self) -> None:
         """Let the app alone until the longest window from its first beat is full."""
@@ -340,7 +339,8 @@ class Testbed:
 
     def switch_features(self) -> None:
         """Switch every declared feature off and on once, waiting for the status each time; then all are on."""
-        self._features.switch_all()
+        if self._on_bus():  # else nobody is there to be told
+            self._features.switch_all()
 
 
 def _is_running(data: str) -> bool:

@@ -48,7 +48,7 @@ def started(bed: "Testbed", control: Trace) -> Trace:
 @pytest.fixture(scope="session")
 def steady(bed: "Testbed", started: Trace) -> Trace:
     """From the first start to the end of the window, nothing planned in between: all that the app offers in use."""
-    bed.require_beating()
+    bed.ensure_running()
     with bed.recording("steady", since=started) as recorded:
         bed.await_bus()
         bed.switch_features()  # first: services are judged with all features on (contract 6)
@@ -60,7 +60,7 @@ def steady(bed: "Testbed", started: Trace) -> Trace:
 
 
 @pytest.fixture(scope="session")
-def power_button(bed: "Testbed") -> Trace:
+def power_button(bed: "Testbed", started: Trace) -> Trace:
     """The power button is pressed on a running app."""
     bed.ensure_running()
     with bed.recording("power button") as recorded:
@@ -69,7 +69,7 @@ def power_button(bed: "Testbed") -> Trace:
 
 
 @pytest.fixture(scope="session")
-def hang_drill(bed: "Testbed") -> Trace:
+def hang_drill(bed: "Testbed", started: Trace) -> Trace:
     """A start with the drill: the app's own work stops, its operating system lives on."""
     bed.ensure_off()
     with bed.recording("hang drill") as recorded:
@@ -80,7 +80,7 @@ def hang_drill(bed: "Testbed") -> Trace:
 
 
 @pytest.fixture(scope="session")
-def failure(bed: "Testbed") -> Trace:
+def failure(bed: "Testbed", started: Trace) -> Trace:
     """The running machine is suspended: supervision has to find out, bypass the app and reset it."""
     bed.ensure_running()
     with bed.recording("failure") as recorded, bed.supervision():
