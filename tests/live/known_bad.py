@@ -126,6 +126,7 @@ class Workshop:
             text = with_faults(text, faults)
         if app == "goon-without-bus":
             text = re.sub(r"<racs:Features>.*</racs:Features>", "", text, flags=re.DOTALL)
+            text = text.replace('<ovf:File ovf:id="acl" ovf:href="auth/acl.xml"/>', "")
         descriptor.write_text(text, encoding="utf-8")
         output = descriptor.with_suffix(".ova")
         image = self._image(app, bool(faults))

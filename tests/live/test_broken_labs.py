@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from known_bad import REPOSITORY, SHORT, Run, Workshop, certify, command, processes_of, read_run
+from known_bad import LIMIT_S, REPOSITORY, SHORT, Run, Workshop, certify, command, processes_of, read_run
 
 pytestmark = pytest.mark.live
 
@@ -59,6 +59,9 @@ class Disturbed:
             text=True,
         )
 
+        self._watchdog = threading.Timer(LIMIT_S, self._process.kill)
+        self._watchdog.start()
+
     def read_to(self, text: str) -> None:
         """Wait until the run says so."""
         assert self._process.stdout is not None
@@ -73,7 +76,10 @@ class Disturbed:
 
     def end(self) -> Run:
         """Wait for its end; then no process of it is left."""
-        rest, _ = self._process.communicate(timeout=300)
+        assert self._process.stdout is not None
+        rest = self._process.stdout.read()
+        self._process.wait()
+        self._watchdog.cancel()
         left = self.processes()
         assert not left, left
         output = "".join(self._lines) + rest
@@ -100,7 +106,7 @@ class Disturbed:
                         os.kill(pid, sign)
                     except ProcessLookupError:
                         continue
-                over.wait(pause_s if sign is signal.SIGCONT or not over.is_set() else 0)
+                over.wait(pause_s)
 
 
 def disturb(workshop: Workshop, runs: Path, *options: str) -> Disturbed:
