@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager
 
 from harness.lab import Lab
 
+SETTLE_S = 0.5  # the deadline counts from when the bus published, a little after it was told to
+
 Step = Callable[..., AbstractContextManager[None]]
 
 
@@ -35,9 +37,10 @@ class Features:
             wanted = {feature} if on else set()
             self.active = tuple(f for f in self._declared if f in wanted | set(self.active) - {feature})
             limit_s = self._lab.profile.number("afm.feature_taken_up_s")
+            wait_s = limit_s + self._guard_s + SETTLE_S
             with self._step("switch a feature", f"{feature} {'on' if on else 'off'}"):
                 begin = self.publish()
-                self._lab.watch.wait_until(lambda: self._taken_up(begin), begin + limit_s + self._guard_s)  # noqa: B023  # waited for here
+                self._lab.watch.wait_until(lambda: self._taken_up(begin), begin + wait_s)  # noqa: B023  # waited for here
 
     def _changes(self) -> Iterator[tuple[str, bool]]:
         """Feature and whether it is switched on: one that is off has to be on before it can be switched off."""
