@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 
 from harness.lab import Lab
 
@@ -40,7 +41,7 @@ class Features:
             wait_s = limit_s + self._guard_s + SETTLE_S
             with self._step("switch a feature", f"{feature} {'on' if on else 'off'}"):
                 begin = self.publish()
-                self._lab.watch.wait_until(lambda: self._taken_up(begin), begin + wait_s)  # noqa: B023  # waited for here
+                self._lab.watch.wait_until(partial(self._taken_up, begin), begin + wait_s)
 
     def _changes(self) -> Iterator[tuple[str, bool]]:
         """Feature and whether it is switched on: one that is off has to be on before it can be switched off."""
