@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.building import PackageParts, write_package
 from harness.ca import make_ca
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 RACS = str(Path(sys.executable).with_name("racs-conformance"))
 DEADLINE_S = 120
 

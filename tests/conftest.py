@@ -1,1 +1,0 @@
-"""Makes this folder's own modules (command_line) importable by all tests below it."""
