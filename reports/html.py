@@ -37,6 +37,7 @@ def render(certification: Certification) -> bytes:
         lstrip_blocks=True,
     )
     in_force = [j for j in certification.judgements if j.in_force]
+    failed = [j for j in in_force if j.verdict is Verdict.FAIL and j.in_scope]
     families = [
         (title, [j for j in in_force if j.id.startswith(prefix) and j.in_scope]) for prefix, title in FAMILIES.items()
     ]
@@ -44,8 +45,9 @@ def render(certification: Certification) -> bytes:
         c=certification,
         certified=certification.scope == "certification" and certification.verdict == "pass",
         families=[(title, judgements) for title, judgements in families if judgements],
-        failed=[j for j in in_force if j.verdict is Verdict.FAIL and j.level == "MUST" and j.in_scope],
-        warnings=[j for j in in_force if j.verdict is Verdict.FAIL and j.level == "SHOULD" and j.in_scope],
+        failed=[j for j in failed if j.level == "MUST" and j.subject == "app"],
+        broken=[j for j in failed if j.subject == "platform"],
+        warnings=[j for j in failed if j.level == "SHOULD" and j.subject == "app"],
         open_ones=[j for j in in_force if j.gates and j.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_JUDGED)],
         in_force=in_force,
         out_of_scope=[j for j in in_force if not j.in_scope],

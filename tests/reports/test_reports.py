@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 from junitparser import JUnitXml
 
 from conformance.catalogue import load
-from conformance.certification import Certification, Step
+from conformance.certification import Certification, Judgement, Step
 from conformance.judge import Ledger
 from conformance.verdict import Finding, Span, failed, inconclusive, not_applicable, passed
 from reports import allure, html, junit, write_reports
@@ -26,7 +26,7 @@ def certification() -> Certification:
     finding = Finding("a beat a second", f"a gap of 4 s {HOSTILE}", "beats", "", ("trace:17",), Span(10, 14))
     ledger.add("HBT-005", failed([finding]))
     ledger.add("PKG-009", failed([Finding("90 days", "12 days")]))
-    ledger.add("NTP-002", inconclusive("the host was starved"))
+    ledger.add("NTP-002", replace(inconclusive("the host was starved"), findings=(finding,)))
     ledger.add("OFT-001", not_applicable("the app is not transparent"))
     return Certification(
         scope="certification",
@@ -72,6 +72,21 @@ def test_html_is_one_file_and_escapes(certification: Certification) -> None:
     drafts = sum(not j.in_force for j in certification.judgements)
     assert f"<b>{drafts}</b> are drafts" in text
     assert "R&amp;D, not for deployment" in text
+
+
+def test_html_links_lead_to_findings(certification: Certification) -> None:
+    text = html.render(certification).decode()
+    assert set(re.findall(r'href="#([^"]+)"', text)) <= set(re.findall(r' id="([^"]+)"', text))
+    assert '<a href="#HBT-005">' in text
+
+
+def test_html_never_asks_the_app_to_mend_the_lab(certification: Certification) -> None:
+    def broken(judgement: Judgement) -> Judgement:
+        return replace(judgement, subject="platform") if judgement.id == "HBT-005" else judgement
+
+    text = html.render(replace(certification, judgements=tuple(map(broken, certification.judgements)))).decode()
+    assert "The lab is broken" in text and "What to mend" not in text
+    assert "The lab is broken" not in html.render(certification).decode()
 
 
 def test_html_says_certified_only_for_a_whole_pass(certification: Certification) -> None:
