@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PackageCheck = Callable[["Package", Profile, "Trust"], Outcome]
 TraceCheck = Callable[[Trace, Profile], Outcome]
 
-PACKAGE_MODULES = {"PKG": "package", "DSC": "descriptor", "RES": "descriptor", "IMG": "image"}
+PACKAGE_MODULES = {"PKG": "package", "DSC": "descriptor", "RES": "descriptor"}  # IMG has no checks yet
 TRACE_MODULES = {
     "RES": "guest",
     "LIF": "guest",
@@ -31,7 +31,10 @@ TRACE_MODULES = {
 
 def package_check(requirement: str) -> PackageCheck | None:
     """The check of a requirement of scope "package"; None while it has none (then it is a draft)."""
-    module = import_module(f"conformance.checks.{PACKAGE_MODULES[requirement[:3]]}")
+    name = PACKAGE_MODULES.get(requirement[:3])
+    if name is None:
+        return None
+    module = import_module(f"conformance.checks.{name}")
     checks: Mapping[str, PackageCheck] = module.CHECKS
     return checks.get(requirement)
 

@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import package_cases
 import pytest
 import test_checks_bus as bus
 import test_checks_clock as clock
@@ -14,11 +16,16 @@ import test_checks_forwarding as forwarding
 import test_checks_guest as guest
 import test_checks_heartbeat as heartbeat
 import test_checks_traffic as traffic
+from descriptor_cases import text_of
+from package_defects import DEFECTS
+from package_parts import Entry, write_tar
 from run_traces import run, started
+from test_checks_descriptor import TRUST, example_acl
 
 from conformance.catalogue import load as load_catalogue
-from conformance.checks import TRACE_MODULES, trace_check
+from conformance.checks import TRACE_MODULES, package_check, trace_check
 from conformance.errors import BrokenLab
+from conformance.package import open_package
 from conformance.profile import Profile
 from conformance.profile import load as load_profile
 from conformance.trace import Event, Frame, Trace, make_trace
@@ -132,3 +139,26 @@ def test_the_catalogue_names_what_a_check_looks_at(requirement: str) -> None:
     named = CATALOGUE[requirement]
     assert sorted(named.kinds) == sorted(kinds - OF_ALL)
     assert sorted(named.reads) == sorted(paths)
+
+
+def test_the_catalogue_names_what_reading_and_checking_a_package_looks_at(tmp_path: Path) -> None:
+    """Who of a package's ids reads what is between them and the readers: together they name all of it."""
+    named = {path for one in CATALOGUE.requirements.values() if one.scope == "package" for path in one.reads}
+    whole, opened = load_profile(), set[str]()
+    path = tmp_path / "app.ova"
+    kits = [*package_cases.VALID.values(), *(kit for _, kit, one in DEFECTS if one in ("PKG-008", "PKG-015"))]
+    for data in (*(kit.build() for kit in kits), *map(_packed, ("goon", "lens"))):
+        path.write_bytes(data)
+        package = open_package(path, WatchedProfile(whole.tables, whole.digest, seen=opened))
+        for requirement in CATALOGUE.requirements.values():
+            check = package_check(requirement.id) if requirement.scope == "package" else None
+            read = set[str]()
+            if check is not None:
+                check(package, WatchedProfile(whole.tables, whole.digest, seen=read), TRUST)
+            assert read <= set(requirement.reads), requirement.id
+    assert opened - {"package"} <= named  # the reader of XML takes the whole table of bounds
+
+
+def _packed(example: str) -> bytes:
+    members = {"app.ovf": text_of(example).encode(), "auth/acl.xml": example_acl(example)}
+    return write_tar([Entry(name, data) for name, data in members.items()])
