@@ -39,7 +39,7 @@ def render_certification(certification: Certification, report: Path | None, colo
 
 def verdict_line(certification: Certification, colour: bool) -> str:
     """The last line: the verdict of the whole, its scope, trust profile and counts."""
-    counts = Counter(str(j.verdict) for j in certification.judgements if j.in_force and j.in_scope)
+    counts = Counter(_verdict(j) for j in certification.judgements if j.in_force and j.in_scope)
     counted = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
     name = certification.application.get("id", certification.package_file)
     certified = certification.scope == "certification" and certification.verdict == "pass"
@@ -74,10 +74,16 @@ def describe(outcome: Outcome) -> str:
     return "\n\n".join(parts)
 
 
+def _verdict(judgement: Judgement) -> str:
+    """As shown: a SHOULD that does not hold warns."""
+    if judgement.verdict is Verdict.FAIL and judgement.level == "SHOULD":
+        return "warning"
+    return str(judgement.verdict)
+
+
 def _row(judgement: Judgement, colour: bool) -> str:
-    warning = judgement.verdict is Verdict.FAIL and judgement.level == "SHOULD"
-    text = "warning" if warning else str(judgement.verdict)
-    painted = _paint(f"{text:<14}", "33" if warning else _COLOURS[judgement.verdict], colour)
+    text = _verdict(judgement)
+    painted = _paint(f"{text:<14}", "33" if text == "warning" else _COLOURS[judgement.verdict], colour)
     reason = judgement.stability or judgement.reason
     return f"{judgement.id}  {painted} {judgement.title}" + (f"  [{reason}]" if reason else "")
 

@@ -17,6 +17,8 @@ def take() -> None:
     """From now on Ctrl-C raises KeyboardInterrupt; at once where it was pressed meanwhile."""
     for number in (signal.SIGINT, signal.SIGALRM):
         signal.signal(number, _interrupt)
+    complain = sys.unraisablehook
+    sys.unraisablehook = lambda dropped: None if dropped.exc_type is KeyboardInterrupt else complain(dropped)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 

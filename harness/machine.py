@@ -120,7 +120,7 @@ class Machine:
         """The machine exists, with a fresh disk, and is off."""
         self._overlay = self._definition.enter_context(Overlay(self._spec.image, self._spec.folder))
         definition = domain_xml(self._spec, self._overlay.path, None)
-        self._domain = self._hypervisor.call(lambda connection: connection.defineXML(definition))
+        self._hypervisor.call(lambda connection: self._take(connection.defineXML(definition)))
         self._await(lambda: self._state is State.OFF, "defined")
 
     def insert_environment(self, iso: Path, drill: str = "") -> None:
@@ -187,12 +187,20 @@ class Machine:
         """What the guest's writes take on the host's disk by now."""
         return self._overlay.allocated_bytes()
 
+    def _take(self, domain: Any) -> None:
+        self._domain = domain  # in the worker: it is there though an interrupt ended the waiting for it
+
     def _clear(self) -> None:
         try:
+            self._hypervisor.call(self._abandon)  # behind whatever an interrupted verb had begun
             self.destroy()
             self.undefine()
         finally:
             self._definition.close()
+
+    def _abandon(self, _connection: Any) -> None:
+        if self._domain is not None and self._domain.isActive():
+            _cut_power(self._domain)
 
     def _act(self, verb: str, *arguments: object) -> Any:
         """A method of libvirt's domain. Of a machine that is off it asks too much: that is the app's doing."""

@@ -245,6 +245,7 @@ class SuiteRun(Collection):
                 self.facts.errors.append(line)
         return report
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self) -> None:
         interrupts.ignore()
         self.facts.interrupted = True
