@@ -40,7 +40,8 @@ def credentials(trace: Trace, profile: Profile) -> Outcome:
     connected = next((event for event in attempts if event["allowed"]), None)
     after_s = connected.at - first if connected else float("inf")
     if connected and after_s < limit_s - guard_s:
-        return passed(f"connected as {connected['username']} {after_s:.1f} s after the first heartbeat")
+        when = f"{abs(after_s):.1f} s {'after' if after_s > 0 else 'before'} the first heartbeat"
+        return passed(f"connected as {connected['username']} {when}")
     window = Span(first, first + limit_s + guard_s)
     end = connected.at if connected else observed(trace).end
     why = _could_not_connect(trace, window)

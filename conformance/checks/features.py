@@ -124,7 +124,7 @@ def _not_taken_up(trace: Trace, switch: _Switch, wait: Span, limit_s: float, mar
     return Finding(
         f"within {limit_s:g} s a usage status on app/{trace.application.id}/features that says {wanted}",
         _status_text(last),
-        f"after AFM switched, {len(statuses)} usage statuses came in time",
+        f"after AFM's switch; usage statuses that came in time: {len(statuses)}",
         f"subscribe racs/app/{trace.application.id}/properties, act on each message, then publish all features",
         (switch.event.reference, *((last.reference,) if last else ())),
         wait,

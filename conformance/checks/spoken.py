@@ -33,6 +33,8 @@ def fault_of_answer(flow: Event, service: Service, profile: Profile) -> Fault | 
             return Fault(text, seen, remedy, expected.startswith(answer))
     elif known and not _speaks(known, answer, flow):
         text, remedy = f"an answer of {known} ({_LOOKS[known]})", f"speak {known} on port {service.port}"
+        if not answer:
+            remedy = f"let {known} listen on port {service.port} and answer in time (user_plane.service_answer_s)"
         return Fault(text, seen, remedy, not answer or (known in _CUT and not flow["completed"]))
     if not flow["completed"]:
         remedy = "answer within the profile's time (user_plane.service_answer_s)"

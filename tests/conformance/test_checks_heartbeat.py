@@ -510,7 +510,7 @@ MARGINS = [
     ("HBT-004", run(started(), beats(20, 100), at_end(120)), (20 / 99 - 0.07) * 100),
     ("HBT-005", run(started(), gap(5.0)), 1.0),
     ("HBT-005", run(started(), beats(20, 41), at_end(60)), 16.0),
-    ("HBT-006", run(started(), shaken(0.3)), 0.08),
+    ("HBT-006", run(started(), shaken(0.3)), (39 - 3) * 0.08 / 2),
     ("HBT-007", run(started(), beats(20, 51), outage(50, 111, *ALL), beats(57, 140, seq=31)), 3.0),
     ("HBT-008", run(HANG, beats(20, 36), SILENT, at_end(60), captures=ALIVE), 1.0),
     ("HBT-008", run(HANG, beats(20, 60), SILENT, captures=ALIVE), 25.0),
