@@ -155,14 +155,13 @@ def with_faults(descriptor: str, faults: Iterable[str]) -> str:
 
 
 def processes_of(mark: str) -> Mapping[int, str]:
-    """The processes that inherited a word of our environment, as pid to command line, zombies apart."""
+    """The processes with this text in their environment or command line, as pid to command line; zombies have none."""
     found = {}
     for folder in Path("/proc").iterdir():
         try:
-            if folder.name.isdigit() and mark.encode() in (folder / "environ").read_bytes():
-                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                if line and int(folder.name) != os.getpid():
-                    found[int(folder.name)] = line
+            words = (folder / "cmdline").read_bytes() if folder.name.isdigit() else b""
+            if words and mark.encode() in words + (folder / "environ").read_bytes():
+                found[int(folder.name)] = words.replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue  # it has ended meanwhile
-    return found
+    return {pid: line for pid, line in found.items() if pid != os.getpid()}

@@ -77,7 +77,8 @@ class Disturbed:
     def end(self) -> Run:
         """Wait for its end; then no process of it is left."""
         assert self._process.stdout is not None
-        rest = self._process.stdout.read()
+        with self._process.stdout:
+            rest = self._process.stdout.read()
         self._process.wait()
         self._watchdog.cancel()
         left = self.processes()
