@@ -144,7 +144,7 @@ class Trace:
         for event in self.events:
             if event.kind == "host-starved":
                 seconds = event["value"] * (event["end"] - event["begin"] if event["what"] == "steal" else 1.0)
-                what = f"host starved ({event['what']} {event['value']:.3g} over {event['limit']:g})"
+                what = f"host starved ({describe_starvation(event)})"
             elif event.kind == "clock-step":
                 seconds, what = abs(event["step_s"]), f"the host's clock stepped by {event['step_s']:g} s"
             elif event.kind == "drop":
@@ -160,6 +160,13 @@ class Trace:
         if clock is None:
             return None
         return float(clock["at_reference"] + (at - clock["reference"]) * (1 + clock["drift_ppm"] * 1e-6))
+
+
+def describe_starvation(event: Event) -> str:
+    """A ``host-starved`` event in words, with its figures."""
+    if event["what"] == "lag":
+        return f"woke {event['value'] * 1000:.0f} ms late, limit {event['limit'] * 1000:g} ms"
+    return f"{event['value']:.0%} of the CPU time was stolen, limit {event['limit']:.0%}"
 
 
 def read_events(lines: Iterable[str]) -> Iterator[Event]:
