@@ -13,7 +13,7 @@ from socket import socket
 from typing import TYPE_CHECKING
 
 from conformance.package import open_package
-from conformance.trace import Event
+from conformance.trace import Event, describe_starvation
 from harness.assembly import make_run_folder, refusal_of
 from harness.entrance import require_lab
 from harness.options import PackageOptions
@@ -138,7 +138,7 @@ SHOWN: Mapping[str, Callable[[Event], str]] = {
     "mqtt-attempt": _show_attempt,
     "mqtt-closed": lambda event: f"bus connection closed: {event['reason']}",
     "feature-status": lambda event: f"features {event['malformed'] or event['features']}",
-    "host-starved": lambda event: f"this host is starved ({event['what']} {event['value']:.3g}): times may be off",
+    "host-starved": lambda event: f"this host is starved ({describe_starvation(event)}): times may be off",
     "drop": lambda event: f"the lab itself lost {event['count']} packets in {event['where']}",
 }
 
