@@ -79,7 +79,9 @@ def test_an_app_lives_in_a_lab_until_ctrl_c(goon: Sample, nothing_left: Mapping[
         assert echoed.stdout == "hi\n", echoed.stderr
         with terminal(tmp_path, nothing_left, "lab", "console", said[1]) as console:
             console.await_words("stdout", r"\S")  # the end of what was on it
-            console.type(b"\r\n\x1d")
+            console.type(b"hello, guest\r")
+            console.await_words("stdout", "hello, guest")  # the guest's own terminal has echoed it
+            console.type(b"\x1d")
             assert console.end() == 0
             assert f"console of goon (process {lab.process.pid})".encode() in console.said["stderr"]
         with terminal(tmp_path, nothing_left, "lab", "console", said[1]) as follower:
