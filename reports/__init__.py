@@ -6,13 +6,25 @@ from conformance.certification import Certification
 
 
 def write_reports(certification: Certification, folder: Path) -> None:
-    """Write certification.json, report.html, junit.xml and allure-results/ into folder. Raises OSError."""
+    """Write certification.json, report.html, junit.xml and allure-results/ into folder, each whole or not at all.
+
+    Raises OSError.
+    """
     from reports import allure, html, json, junit
 
-    (folder / "certification.json").write_bytes(json.render(certification))
-    (folder / "junit.xml").write_bytes(junit.render(certification))
+    _write(folder / "certification.json", json.render(certification))
+    _write(folder / "junit.xml", junit.render(certification))
     results = folder / "allure-results"
     results.mkdir(exist_ok=True)
     for name, content in allure.render(certification).items():
-        (results / name).write_bytes(content)
-    (folder / "report.html").write_bytes(html.render(certification))
+        _write(results / name, content)
+    _write(folder / "report.html", html.render(certification))
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(f".{path.name}")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -115,3 +115,10 @@ def test_all_are_written(certification: Certification, tmp_path: Path) -> None:
     write_reports(certification, tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"certification.json", "report.html", "junit.xml", "allure-results"}
+
+
+def test_a_report_that_does_not_fit_is_not_there_by_half(certification: Certification, tmp_path: Path) -> None:
+    (tmp_path / "junit.xml").mkdir()  # nothing can be moved there
+    with pytest.raises(OSError):
+        write_reports(certification, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"certification.json", "junit.xml"}
