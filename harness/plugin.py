@@ -33,9 +33,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if not _selects_suites(config) or config.option.help or config.option.version:
         return
     if config.option.collectonly:
-        from harness.suiterun import Collection  # inert until a suite is selected
+        from harness.suiterun import Listing  # inert until a suite is selected
 
-        config.pluginmanager.register(Collection(config), "racs-collection")
+        config.pluginmanager.register(Listing(config), "racs-listing")
         return
     from harness import interrupts
     from harness.suiterun import SuiteRun, read_request

@@ -96,6 +96,15 @@ def requirement_of(item: pytest.Item) -> str:
     return str(callspec.params.get("requirement", "")) if callspec else ""
 
 
+class Listing(Collection):
+    """pytest's --collect-only: shows what would be judged, and as nothing ran it is no pass."""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+
 class SuiteRun(Collection):
     """The plug-in of a run that is really to take place; see harness/plugin.py for when it is registered."""
 

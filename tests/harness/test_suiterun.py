@@ -161,3 +161,10 @@ def test_a_selection_is_judged_alone(select: str, status: int, delivery: Deliver
     ended = command_line.run([RACS, "certify", "zeros.ova", f"--root={delivery.root}", "-k", select], tmp_path)
     assert ended.status == status, ended.said
     assert "scope selection" in ended.out.splitlines()[-1]
+
+
+def test_a_listing_is_no_pass(tmp_path: Path) -> None:
+    listed = command_line.run([*PYTEST, "--collect-only", "-q"], tmp_path)
+    assert listed.status == 5, listed
+    in_force = [requirement.id for requirement in load().requirements.values() if requirement.in_force]
+    assert all(f"[{identity}]" in listed.out for identity in in_force)
