@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from conformance.checks.contents import members_doubt, references_doubt, settled
 from conformance.package import Package
 from conformance.package.certificate import Trust
-from conformance.package.descriptor import Disk, Reference
+from conformance.package.disk import Disk, Reference
 from conformance.package.header import PACK
 from conformance.profile import Profile
 from conformance.verdict import Finding, Outcome, not_judged

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from conformance.errors import SubjectError
 from conformance.package import acl, descriptor
-from conformance.package.descriptor import Descriptor, Disk, Reference
+from conformance.package.descriptor import Descriptor
+from conformance.package.disk import Disk, Reference
 from conformance.package.qcow2 import View, parse
 from conformance.profile import Profile
 

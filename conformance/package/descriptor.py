@@ -6,30 +6,9 @@ parse within bounds -> what is understood, and the schema -> hardware -> files a
 from dataclasses import dataclass
 
 from conformance.application import Application
+from conformance.package.disk import Disk, Reference
 from conformance.package.fault import Fault
 from conformance.profile import Profile
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A File of References. size is in bytes, None where it is not given; compression and chunk_size "" likewise."""
-
-    id: str
-    href: str
-    size: int | None = None
-    compression: str = ""
-    chunk_size: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Disk:
-    """A Disk of a DiskSection. file_ref is "" for a blank disk; capacity_bytes None where capacity is no number."""
-
-    id: str
-    file_ref: str
-    capacity_bytes: int | None
-    format: str
-    parent_ref: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from lxml import etree
 
-from conformance.package.descriptor import Disk, Reference
 from conformance.package.descriptor_envelope import OVF, Envelope
 from conformance.package.descriptor_hardware import unit_bytes
+from conformance.package.disk import Disk, Reference
 from conformance.package.document import Collector
 from conformance.profile import Profile
 

@@ -1,0 +1,25 @@
+"""A descriptor's files and disks as values."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A File of References. size is in bytes, None where it is not given; compression and chunk_size "" likewise."""
+
+    id: str
+    href: str
+    size: int | None = None
+    compression: str = ""
+    chunk_size: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A Disk of a DiskSection. file_ref is "" for a blank disk; capacity_bytes None where capacity is no number."""
+
+    id: str
+    file_ref: str
+    capacity_bytes: int | None
+    format: str
+    parent_ref: str = ""
