@@ -32,11 +32,14 @@ def main() -> None:
         certification = json.loads(result.read_text(encoding="utf-8"))
     situations: defaultdict[str, list[float]] = defaultdict(list)
     for step in certification["steps"]:
-        situations[step["situation"] or "around"] += [step["begin"], step["end"]]
+        if step["situation"]:
+            situations[step["situation"]] += [step["begin"], step["end"]]
+    lengths = {name: max(times) - min(times) for name, times in situations.items()}
     verdict = f"{certification['verdict']}, scope {certification['scope']}, under {certification['accelerator']}"
     print(f"{took_s:6.1f} s, {took_s / window_s:.2f} x the longest window of {window_s:g} s ({verdict})")
-    for name, times in situations.items():
-        print(f"{max(times) - min(times):6.1f} s  {name}")
+    for name, length_s in lengths.items():
+        print(f"{length_s:6.1f} s  {name}")
+    print(f"{took_s - sum(lengths.values()):6.1f} s  the rest: package, lab up and down, judging, reports")
 
 
 if __name__ == "__main__":
