@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from conformance import profile as profiles
 from conformance.application import Application, Endpoint, Feature, Forward, Mount, Service
-from conformance.package import descriptor
+from conformance.package import descriptor, disk
 
 PROFILE = profiles.load()
 EVERYWHERE = {"DSC-011"}  # the examples' guest system: a warning that they live with
@@ -104,11 +104,11 @@ def test_the_whole_application_is_read() -> None:
     )  # fmt: skip
     found = read(text)
     assert found.references == (
-        descriptor.Reference("image", "goon.qcow2", 327680),
-        descriptor.Reference("acl", "auth/acl.xml"),
+        disk.Reference("image", "goon.qcow2", 327680),
+        disk.Reference("acl", "auth/acl.xml"),
     )
     uri = "http://www.gnome.org/~markmc/qcow-image-format.html"
-    assert found.disks == (descriptor.Disk("disk", "image", 2 * GIB, uri),)
+    assert found.disks == (disk.Disk("disk", "image", 2 * GIB, uri),)
     services = (Service("udp", 7), Service("udp", 5000, "50ab", "ff"))
     assert found.application == Application(
         id="goon", type="terminating", vendor="Example Apps", product="GoOn", version="1.0.0",
