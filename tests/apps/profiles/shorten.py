@@ -19,13 +19,13 @@ CHANGES: Mapping[str, object] = {
     "heartbeat.window_s": 10,
     "heartbeat.hang_after_s": 3,
     "time.synchronised_deadline_s": 10,
-    "bus.connect_deadline_s": 2,
+    "bus.connect_deadline_s": 1.5,
     "user_plane.service_answer_s": 1,
     "user_plane.ready_deadline_s": 1.5,
     "user_plane.stream_deadline_s": 3,
     "user_plane.stream_bytes": 262144,
     "lifecycle.power_off_s": 2.5,
-    "afm.feature_taken_up_s": 1,
+    "afm.feature_taken_up_s": 0.75,
 }
 
 
