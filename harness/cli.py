@@ -169,8 +169,15 @@ def doctor() -> int:
     return examine_machine()
 
 
-@commands.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+class _HandingOn(click.Command):
+    """A command whose arguments are another program's, every one of them, ``--`` and ``--help`` too."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.params["arguments"] = tuple(args)
+        return []
+
+
+@commands.command(cls=_HandingOn)
 def test(arguments: tuple[str, ...]) -> int:
     """Run the project's own checks and tests."""
     from harness.options import REPOSITORY
@@ -180,8 +187,7 @@ def test(arguments: tuple[str, ...]) -> int:
     os.execv(sys.executable, [sys.executable, "-m", "tox", *environments])
 
 
-@commands.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@commands.command(cls=_HandingOn)
 def pytest(arguments: tuple[str, ...]) -> int:
     """Run pytest in the project's environment: racs pytest suites/ --ova app.ova."""
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])
