@@ -4,6 +4,7 @@ The library's own verifier answers yes or no for web servers and clients only; a
 certificate breaks which rule. Its signature check (names and bytes) is used, the rules are here, each by its clause.
 """
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,7 +14,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from conformance.package.certificate import Trust, public_key
 from conformance.profile import Profile
@@ -58,9 +59,12 @@ def build(certificates: Sequence[x509.Certificate], trust: Trust) -> Chain:
 
 
 def describe(certificate: x509.Certificate) -> str:
-    """A certificate's subject for people: RFC 4514, shortened."""
+    """A certificate's subject for people: its common name, else all of it by RFC 4514; shortened."""
     try:
-        return certificate.subject.rfc4514_string()[:80] or "a certificate without subject"
+        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        text = str(names[0].value) if names else certificate.subject.rfc4514_string()
+        plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)  # it goes to terminals
+        return textwrap.shorten(plain, 80, placeholder="…") or "a certificate without subject"
     except ValueError:
         return "a certificate with an unreadable subject"
 
