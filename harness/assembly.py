@@ -1,5 +1,7 @@
 """A run's ledger and facts put together to a `Certification`: the one value that every report is made from."""
 
+import os
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -107,6 +109,24 @@ def make_run_folder(runs: Path, name: str, started: datetime) -> Path:
             number += 1
     except OSError as error:
         raise UsageError(f"{runs}: {error.strerror}; give --runs a folder that can be written") from error
+
+
+def point_latest(folder: Path) -> None:
+    """RUNS/latest is the run that began last, whatever becomes of it. Raises UsageError where that cannot be said."""
+    fresh = folder.parent / f".latest-{os.getpid()}"
+    try:
+        fresh.symlink_to(folder.name)
+        fresh.replace(folder.parent / "latest")
+    except OSError as error:
+        raise UsageError(f"{folder.parent}: {error.strerror}; give --runs a folder that can be written") from error
+
+
+def remove_run_folder(folder: Path) -> None:
+    """Undo `make_run_folder` and `point_latest` for a run that never took place."""
+    latest = folder.parent / "latest"
+    if latest.is_symlink() and latest.readlink() == Path(folder.name):
+        latest.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @cache

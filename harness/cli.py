@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = ERROR
     except OSError as error:
         click.echo(f"racs: {error.filename or 'the system'}: {error.strerror or error}", err=True)
+        silence(sys.stdout)
+        status = ERROR
+    except Exception:  # a bug of ours must not look like a failed requirement
+        traceback.print_exc()
+        click.echo("racs: error in the suite: please report it with the text above", err=True)
         status = ERROR
     sys.exit(status or 0)
 

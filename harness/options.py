@@ -66,3 +66,10 @@ def require_file(path: Path, what: str) -> None:
         raise UsageError(f"{path} is not there; give the path of the {what}")
     if not path.is_file() or not os.access(path, os.R_OK):
         raise UsageError(f"{path} cannot be read; check its permissions")
+
+
+def require_writable(path: Path, what: str) -> None:
+    """Raises UsageError unless a file can be written there: asked before a run, not found out after it."""
+    folder = path.absolute().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+        raise UsageError(f"{what} {path}: cannot be written; give a file in a folder that is there")

@@ -30,15 +30,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    if not _selects_suites(config) or config.option.help or config.option.version:
+    if config.option.help or config.option.version:
+        return
+    if not _selects_suites(config):
+        if config.option.ova is not None:
+            raise pytest.UsageError("racs: --ova is for the suites: pytest suites/ --ova app.ova")
         return
     if config.option.collectonly:
         from harness.suiterun import Listing  # inert until a suite is selected
 
         config.pluginmanager.register(Listing(config), "racs-listing")
         return
-    from harness import interrupts
-    from harness.suiterun import SuiteRun, read_request
+    from harness import fixtures, interrupts
+    from harness.suiterun import RUN, SuiteRun, read_request
 
     interrupts.hold()
     try:
@@ -49,7 +53,13 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
             require_lab(_release_capture(config))
     except UsageError as error:
         raise pytest.UsageError(f"racs: {error}") from error
-    config.pluginmanager.register(SuiteRun(config, request), "racs-run")
+    config.pluginmanager.register(SuiteRun(config, request), RUN)
+    config.pluginmanager.register(fixtures, "racs-fixtures")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The suites are collected when they were asked for, not with all that lies below a folder."""
+    return True if collection_path == SUITES and not _selects_suites(config) else None
 
 
 def _selects_suites(config: pytest.Config) -> bool:

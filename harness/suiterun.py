@@ -1,7 +1,7 @@
 """One run of the suites: from pytest's items to a ledger of verdicts, a certification, its reports and exit status."""
 
-import os
 import random
+import re
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -15,21 +15,31 @@ import pytest
 from conformance.catalogue import load as load_catalogue
 from conformance.certification import Certification
 from conformance.errors import BrokenLab, EnvironmentFault, SubjectError, UsageError
-from conformance.judge import Ledger, judge_trace
+from conformance.judge import Ledger
 from conformance.package import Package, open_package
-from conformance.trace import Trace
 from conformance.verdict import Finding, Outcome, Verdict, failed, inconclusive, not_applicable, not_judged
 from harness import interrupts
-from harness.assembly import RunFacts, assemble, digest_files, judge_statically, make_run_folder, refusal_of
-from harness.display import describe, render_certification, verdict_line, write_json
-from harness.options import PackageOptions, load_package_options
-from harness.screen import show
+from harness.assembly import (
+    RunFacts,
+    digest_files,
+    judge_statically,
+    make_run_folder,
+    point_latest,
+    refusal_of,
+    remove_run_folder,
+)
+from harness.conclusion import conclude
+from harness.display import render_certification, verdict_line
+from harness.options import PackageOptions, load_package_options, require_writable
+from harness.screen import show, silence
 from harness.situations import Unreached
 
 if TYPE_CHECKING:
     from harness.testbed import Testbed
 
 Judge = Callable[..., None]
+RUN = "racs-run"  # the plug-in's name
+_IDENTITY = re.compile(r"\b[A-Za-z]{3}-\d{3}\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,10 @@ def read_request(config: pytest.Config) -> Request:
         raise UsageError("--json -: standard output is pytest's own here; give --json a file, or call racs certify")
     if option.ova is None:
         raise UsageError("no package to certify: pytest suites/ --ova app.ova")
+    for identity in _IDENTITY.findall(option.keyword or ""):
+        load_catalogue()[identity]  # names the nearest for one that does not exist
+    if option.json and option.json != "-":
+        require_writable(Path(option.json), "--json")
     options = load_package_options(option.ova, tuple(option.root), option.trust, option.profile)
     package = open_package(options.ova, options.profile)
     seed = option.seed if option.seed is not None else random.SystemRandom().randrange(2**32)
@@ -118,6 +132,8 @@ class SuiteRun(Collection):
         self.facts = RunFacts(
             "certification", seed=request.seed, missing=request.refusal or "nothing of this run judged it"
         )
+        if config.option.keyword or config.option.markexpr:
+            self.facts.scope = "selection"
         self.testbed: Testbed | None = None
         self.folder = Path()
         self.certification: Certification | None = None
@@ -154,60 +170,32 @@ class SuiteRun(Collection):
         name = application.id if application else self.request.options.ova.stem
         try:
             self.folder = make_run_folder(self.request.runs, name, self.facts.started)
+            point_latest(self.folder)
         except UsageError as error:
             raise pytest.UsageError(f"racs: {error}") from error
 
-    @pytest.fixture
-    def judge(self, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Judge:
-        """judge(requirement, trace or outcome): settle, write into the ledger, and tell pytest."""
-        begin = time.monotonic()
+    def add(self, requirement: str, outcome: Outcome, test: str, seconds: float = 0.0) -> None:
+        """Enter a verdict."""
+        self.ledger.add(requirement, outcome, test, seconds)
+        self._tell(requirement, outcome)
 
-        def judge(requirement: str, subject: Trace | Outcome) -> None:
-            entry = self.catalogue[requirement]
-            outcome = (
-                judge_trace(entry, subject, self.request.options.profile) if isinstance(subject, Trace) else subject
-            )
-            self.ledger.add(requirement, outcome, request.node.name, time.monotonic() - begin)
-            self._tell(requirement, outcome)
-            if outcome.verdict is Verdict.FAIL and entry.level == "SHOULD":
-                record_property("warning", outcome.reason)
-            elif outcome.verdict is Verdict.FAIL:
-                pytest.fail(describe(outcome), pytrace=False)
-            elif outcome.verdict is not Verdict.PASS:
-                pytest.skip(f"{outcome.verdict}: {outcome.reason}")
-
-        return judge
-
-    @pytest.fixture(scope="session")
-    def package(self) -> Package:
-        """The package under certification, read once."""
-        return self.request.package
-
-    @pytest.fixture(scope="session")
-    def static_outcomes(self) -> dict[str, Outcome]:
-        """The verdicts of scope "package"."""
+    def judge_package(self) -> dict[str, Outcome]:
+        """The verdicts of scope "package" by id."""
         ledger = Ledger(self.catalogue)
         ids = [r.id for r in self.catalogue.requirements.values() if r.scope == "package" and r.in_force]
         judge_statically(self.request.options, self.request.package, ledger, ids)
         return {identity: outcomes[0] for identity, outcomes in ledger.outcomes.items()}
 
-    @pytest.fixture(scope="session")
-    def bed(self) -> Generator["Testbed", None, None]:
-        """The testbed: network, emulator and machine, with the app not yet started."""
+    def make_testbed(self) -> "Testbed":
+        """The run's testbed, not yet entered; its facts are the run's."""
         from harness.lab import LabSpec  # opens libvirt
         from harness.testbed import Testbed
 
-        assert self.request.package.application is not None
-        spec = LabSpec(
-            self.request.package,
-            self.request.options.profile,
-            self.folder / "evidence",
-            self.request.seed,
-            self.request.accelerator,
-        )
+        request = self.request
+        evidence = self.folder / "evidence"
+        spec = LabSpec(request.package, request.options.profile, evidence, request.seed, request.accelerator)
         self.testbed = Testbed(spec, self.say)
-        with self.testbed:
-            yield self.testbed
+        return self.testbed
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -240,8 +228,7 @@ class SuiteRun(Collection):
         elif isinstance(error, SubjectError):
             outcome = failed([Finding(error.expected, error.seen, error.where, error.remedy)])
         if identity and outcome is not None:
-            self.ledger.add(identity, outcome, item.name)
-            self._tell(identity, outcome)
+            self.add(identity, outcome, item.name)
         if outcome is not None and outcome.verdict is not Verdict.FAIL:
             report.outcome = "skipped"
             report.longrepr = (str(item.path), 0, f"{outcome.verdict}: {error}")
@@ -264,22 +251,21 @@ class SuiteRun(Collection):
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if exitstatus == pytest.ExitCode.USAGE_ERROR:  # such as a -k that is no expression: nothing took place
+            remove_run_folder(self.folder)
+            return
         if exitstatus == pytest.ExitCode.INTERNAL_ERROR:
             self.facts.errors.append("internal error of the suite; the text stands above")
-        if self.testbed is not None:
-            self._take_facts(self.testbed)
-        self.certification = assemble(self.request.options, self.request.package, self.ledger, self.facts)
-        try:
-            with self._released():
-                self._write_reports(self.certification)
-        except (OSError, ValueError) as error:
-            self.facts.errors.append(f"a report could not be written: {error}")
-            self.certification = assemble(self.request.options, self.request.package, self.ledger, self.facts)
-        status = self.certification.exit_status
+        request, option = self.request, self.config.option
+        with self._released():
+            if self.testbed is not None:
+                self._take_facts(self.testbed)
+            self.certification = conclude(
+                request.options, request.package, self.ledger, self.facts, self.folder, option.json
+            )
+            printed = not option.certify or self._print_result(self.certification)
+        status = self.certification.exit_status if printed else pytest.ExitCode.INTERNAL_ERROR
         session.exitstatus = pytest.ExitCode.USAGE_ERROR if self.lacking and status != 2 else status
-        if self.config.option.certify:
-            with self._released():
-                self._print_result(self.certification)
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
@@ -295,13 +281,20 @@ class SuiteRun(Collection):
             terminalreporter.write_line(f"racs: {self.lacking}")
         terminalreporter.write_line(render_certification(self.certification, self._report, colour))
 
-    def _print_result(self, certification: Certification) -> None:
-        if self.lacking:
-            show(f"racs: {self.lacking}", sys.stderr)
-        if self.config.option.json == "-":
-            show(verdict_line(certification, sys.stderr.isatty()), sys.stderr)
-        else:
-            show(render_certification(certification, self._report, sys.stdout.isatty()), sys.stdout)
+    def _print_result(self, certification: Certification) -> bool:
+        """Whether the result could be shown; a reader that went away did not want it."""
+        try:
+            if self.lacking:
+                show(f"racs: {self.lacking}", sys.stderr)
+            if self.config.option.json == "-":
+                show(verdict_line(certification, sys.stderr.isatty()), sys.stderr)
+            else:
+                show(render_certification(certification, self._report, sys.stdout.isatty()), sys.stdout)
+        except OSError as error:
+            silence(sys.stdout)
+            show(f"racs: standard output cannot be written: {error.strerror}", sys.stderr)
+            return False
+        return True
 
     @property
     def _report(self) -> Path | None:
@@ -314,17 +307,6 @@ class SuiteRun(Collection):
         self.facts.steps = bed.steps
         self.facts.notes += bed.notes
         self.facts.evidence = digest_files(self.folder / "evidence")
-
-    def _write_reports(self, certification: Certification) -> None:
-        from reports import write_reports  # templates
-
-        write_reports(certification, self.folder)
-        if self.config.option.json:
-            write_json(certification, self.config.option.json)
-        latest = self.folder.parent / "latest"
-        fresh = self.folder.parent / f".latest-{os.getpid()}"
-        fresh.symlink_to(self.folder.name)
-        fresh.replace(latest)
 
     def say(self, text: str) -> None:
         """Progress, to standard error, in `racs certify` only (pytest has a display of its own)."""

@@ -20,7 +20,7 @@ ORDER = ("test_package", "test_control", "test_steady", "test_lifecycle", "test_
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: ORDER.index(item.path.stem))
+    items.sort(key=lambda item: ORDER.index(item.path.stem) if item.path.stem in ORDER else len(ORDER))
 
 
 @pytest.fixture(scope="session")

@@ -168,3 +168,37 @@ def test_a_listing_is_no_pass(tmp_path: Path) -> None:
     assert listed.status == 5, listed
     in_force = [requirement.id for requirement in load().requirements.values() if requirement.in_force]
     assert all(f"[{identity}]" in listed.out for identity in in_force)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["-k", "PKG-999"], "no requirement 'PKG-999'"),
+        (["-k", "HBT and ("], "Wrong expression"),
+        (["--json", "nowhere/result.json"], "nowhere/result.json: cannot be written"),
+        (["--json", "."], "cannot be written"),
+    ],
+)
+def test_a_call_that_is_wrong_leaves_nothing(options: list[str], says: str, delivery: Delivery, tmp_path: Path) -> None:
+    (tmp_path / "zeros.ova").write_bytes(bytes(10240))
+    ended = command_line.run([RACS, "certify", "zeros.ova", f"--root={delivery.root}", *options], tmp_path)
+    assert ended.status == 4, ended.said
+    assert says in ended.said and "Traceback" not in ended.said
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+
+
+def test_output_that_cannot_be_written_is_an_error_and_no_fail(delivery: Delivery, tmp_path: Path) -> None:
+    (tmp_path / "zeros.ova").write_bytes(bytes(10240))
+    command = f"{RACS} certify zeros.ova --root={delivery.root} >/dev/full"
+    ended = command_line.run(["sh", "-c", command], tmp_path)
+    assert ended.status == 3 and "Traceback" not in ended.said, ended.said
+
+
+def test_the_latest_run_is_the_one_that_began_last(delivery: Delivery, tmp_path: Path) -> None:
+    """A report that cannot be written leaves none that says pass, and latest does not lead to an older one."""
+    (tmp_path / "zeros.ova").write_bytes(bytes(10240))
+    command = [RACS, "certify", "zeros.ova", f"--root={delivery.root}"]
+    assert command_line.run(command, tmp_path).status == 1
+    before = (tmp_path / "runs" / "latest").resolve()
+    assert command_line.run(command, tmp_path).status == 1
+    assert (tmp_path / "runs" / "latest").resolve() != before

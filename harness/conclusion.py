@@ -1,0 +1,45 @@
+"""How a run ends: its certification, the reports in its folder, and what stands there when they cannot be written."""
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from conformance.certification import Certification
+from conformance.errors import UsageError
+from conformance.judge import Ledger
+from conformance.package import Package
+from harness.assembly import RunFacts, assemble
+from harness.display import write_json
+from harness.options import PackageOptions
+
+
+def conclude(
+    options: PackageOptions, package: Package, ledger: Ledger, facts: RunFacts, folder: Path, json_file: str | None
+) -> Certification:
+    """The certification of a run that has ended, with its reports written. One that cannot be is an error of the run's.
+
+    Then no report that says otherwise stays behind: certification.json says so too, or there is none.
+    """
+    from reports import REPORTS, write_reports  # templates
+
+    certification = assemble(options, package, ledger, facts)
+    try:
+        write_reports(certification, folder)
+        if json_file:
+            write_json(certification, json_file)
+    except (OSError, ValueError, UsageError) as error:
+        facts.errors.append(f"a report could not be written: {error}")
+        certification = assemble(options, package, ledger, facts)
+        for name in REPORTS:
+            _remove(folder / name)
+        with suppress(OSError):
+            write_reports(certification, folder, only="certification.json")
+    return certification
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
