@@ -17,7 +17,7 @@ Whole = Literal["pass", "fail", "inconclusive", "error", "interrupted", "nothing
 class Judgement:
     """One requirement's place in a run.
 
-    tests are the pytest items that judged it; stability is "" or "unstable, 2 of 3".
+    tests are the pytest items that judged it; stability is "" or "unstable, 2 of 3"; evidence is what a pass rests on.
     """
 
     id: str
@@ -35,6 +35,7 @@ class Judgement:
     seconds: float = 0.0
     tests: tuple[str, ...] = ()
     stability: str = ""
+    evidence: tuple[str, ...] = ()
 
     @property
     def gates(self) -> bool:

@@ -101,6 +101,7 @@ class Ledger:
             findings=outcome.findings,
             seconds=round(self.seconds.get(requirement.id, 0.0), 3),
             tests=tuple(self.tests.get(requirement.id, ())),
+            evidence=outcome.evidence,
         )
 
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from conformance.application import Application
-from conformance.errors import SubjectError
+from conformance.errors import BrokenLab
 from conformance.trace_kinds import KINDS
 from conformance.verdict import Disturbance, Span
 
@@ -122,11 +122,11 @@ class Trace:
 
     @cached_property
     def run(self) -> Event:
-        """The ``run`` event, which every recorded trace begins with. Raises SubjectError where it is missing."""
+        """The ``run`` event, which every recorded trace begins with. Raises BrokenLab where it is missing."""
         for event in self.events:
             if event.kind == "run":
                 return event
-        raise SubjectError("a trace that begins with a run event", "none", "trace.jsonl", "record the run again")
+        raise BrokenLab("the lab recorded a trace without a run event")
 
     @cached_property
     def application(self) -> Application:
@@ -170,16 +170,18 @@ def describe_starvation(event: Event) -> str:
 
 
 def read_events(lines: Iterable[str]) -> Iterator[Event]:
-    """Events of trace.jsonl. Raises SubjectError with the line's number on what is no event of racs-trace/1."""
+    """Events of trace.jsonl. Raises BrokenLab with the line's number on what is no event of racs-trace/1."""
     for number, line in enumerate(lines, 1):
         try:
             value = json.loads(line)
             at, kind, source = value.pop("at"), value.pop("kind"), value.pop("source")
-        except (ValueError, KeyError, AttributeError) as error:
-            raise SubjectError("one JSON object with at, kind and source", repr(line[:80]), f"line {number}") from error
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise BrokenLab(
+                f"line {number} of the trace is no event with at, kind and source: {line[:80]!r}"
+            ) from error
         problem = faults(kind, value)
         if problem:
-            raise SubjectError(f"an event of {SCHEMA}", problem, f"line {number}")
+            raise BrokenLab(f"line {number} of the trace is no event of {SCHEMA}: {problem}")
         yield Event(float(at), kind, source, value, number)
 
 

@@ -30,8 +30,8 @@ class Span:
 class Finding:
     """One thing that is wrong, for the app developer who has to mend it.
 
-    evidence names what it rests on: ``trace:LINE`` (1-based line of trace.jsonl), ``capture:INTERFACE@SECONDS``,
-    ``console:LINE`` or ``package:MEMBER@OFFSET``. span is when it was seen, for what
+    evidence names what it rests on: ``trace:LINE`` (1-based line of trace.jsonl), ``capture:INTERFACE@SECONDS``
+    (without seconds: all of that capture) or ``package:MEMBER@OFFSET``. span is when it was seen, for what
     a starved host can bring about; None for what it cannot (a digest, a forbidden topic). margin_s is by how many
     seconds a limit was missed; 0 where that is not a matter of seconds.
     """
@@ -47,16 +47,35 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The verdict of one check: reason is one sentence, findings are there for a fail (and may be for a warning)."""
+    """The verdict of one check: reason is one sentence, findings are there for a fail (and may be for a warning).
+
+    evidence is what a pass rests on, in the words of `Finding.evidence`; a fail's findings have their own.
+    """
 
     verdict: Verdict
     reason: str = ""
     findings: tuple[Finding, ...] = ()
+    evidence: tuple[str, ...] = ()
 
 
-def passed(reason: str) -> Outcome:
-    """A pass; the reason says what was seen, with figures: "60 beats in 60.1 s"."""
-    return Outcome(Verdict.PASS, reason)
+REFERENCES_MAX = 8
+
+
+def few(references: Iterable[str]) -> tuple[str, ...]:
+    """The first and the last of many references, `REFERENCES_MAX` at most: enough to look a pass up."""
+    each = tuple(dict.fromkeys(references))
+    half = REFERENCES_MAX // 2
+    return each if len(each) <= REFERENCES_MAX else each[:half] + each[-half:]
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 packet", "2 packets"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def passed(reason: str, evidence: Iterable[str] = ()) -> Outcome:
+    """A pass; the reason says what was seen, with figures: "60 beats in 60.1 s". Of the evidence a `few` are kept."""
+    return Outcome(Verdict.PASS, reason, evidence=few(evidence))
 
 
 def failed(findings: Iterable[Finding]) -> Outcome:
@@ -123,9 +142,11 @@ _MERGE_ORDER = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS, Verdict.NOT_JU
 
 
 def merge(outcomes: Sequence[Outcome]) -> Outcome:
-    """Several items that judge one id: fail over inconclusive over pass; the findings of all fails are kept."""
+    """Several items that judge one id: fail over inconclusive over pass; findings and evidence of all such are kept."""
     if not outcomes:
         return not_judged("nothing judged it")
     worst = min(outcomes, key=lambda outcome: _MERGE_ORDER.index(outcome.verdict))
-    findings = tuple(f for outcome in outcomes if outcome.verdict is worst.verdict for f in outcome.findings)
-    return replace(worst, findings=findings)
+    same = [outcome for outcome in outcomes if outcome.verdict is worst.verdict]
+    findings = tuple(finding for outcome in same for finding in outcome.findings)
+    evidence = few(reference for outcome in same for reference in outcome.evidence)
+    return replace(worst, findings=findings, evidence=evidence)

@@ -31,6 +31,8 @@ def _case(family: str, judgement: Judgement) -> TestCase:
         failure = Failure(judgement.reason, "fail")
         failure.text = describe(judgement)
         case.result = [failure]
-    elif judgement.verdict is not Verdict.PASS:
+    elif judgement.verdict is Verdict.PASS:
+        case.system_out = describe(judgement)
+    else:
         case.result = [Skipped(f"{judgement.verdict}: {judgement.reason}")]
     return case

@@ -5,7 +5,8 @@ from conformance.certification import Judgement
 
 def describe(judgement: Judgement) -> str:
     """Reason and findings, a line each part: expected, seen, where, how to mend it, evidence."""
-    blocks = [] if judgement.findings else [judgement.reason]
+    rests_on = f"\nevidence  {', '.join(judgement.evidence)}" if judgement.evidence else ""
+    blocks = [] if judgement.findings else [judgement.reason + rests_on]
     for finding in judgement.findings:
         parts = (
             ("expected", finding.expected),

@@ -24,13 +24,19 @@ class Tally:
     findings: list[Finding] = field(default_factory=list)
     unclear: list[str] = field(default_factory=list)
     right: list[str] = field(default_factory=list)
+    evidence: list[str] = field(default_factory=list)
+
+    def good(self, seen: str, *evidence: str) -> None:
+        """One part that is right, and what that rests on."""
+        self.right.append(seen)
+        self.evidence.extend(evidence)
 
     def add(self, verdict: Verdict, seen: str, finding: Finding) -> None:
-        """One part by its verdict: the finding counts for a fail, `seen` for the others."""
+        """One part by its verdict: the finding counts for a fail, `seen` and its evidence for a pass."""
         if verdict is Verdict.FAIL:
             self.findings.append(finding)
         elif verdict is Verdict.PASS:
-            self.right.append(seen)
+            self.good(seen, *finding.evidence)
         else:
             self.unclear.append(f"{seen}, within the guard band of the limit")
 
@@ -42,4 +48,4 @@ class Tally:
             return inconclusive("; ".join(self.unclear[:3]))
         if not self.right:
             return inconclusive(nothing)
-        return passed("; ".join(self.right[:3]))
+        return passed("; ".join(self.right[:3]), self.evidence)

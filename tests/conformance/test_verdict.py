@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from conformance.certification import Judgement, whole_verdict
-from conformance.trace import make_trace
+from conformance.errors import BrokenLab
+from conformance.trace import make_trace, read_events
 from conformance.verdict import (
     Disturbance,
     Finding,
@@ -16,6 +17,7 @@ from conformance.verdict import (
     failed,
     inconclusive,
     merge,
+    not_judged,
     passed,
     settle,
 )
@@ -43,6 +45,25 @@ def test_merge_prefers_fail_then_inconclusive() -> None:
     assert merge([passed(""), inconclusive("x"), failed([LATE]), failed([FOREVER])]).findings == (LATE, FOREVER)
     assert merge([passed(""), inconclusive("x")]).verdict is Verdict.INCONCLUSIVE
     assert merge([]).verdict is Verdict.NOT_JUDGED
+
+
+def test_a_pass_keeps_the_first_and_last_of_its_evidence() -> None:
+    many = passed("", (f"trace:{line}" for line in range(1, 61) for _ in (0, 1)))
+    assert many.evidence == tuple(f"trace:{line}" for line in (1, 2, 3, 4, 57, 58, 59, 60))
+    assert settle(many, [Disturbance(Span(0, 99), "lag", math.inf)]) is many
+    assert merge([passed("", ["trace:1"]), not_judged(""), passed("", ["trace:2"])]).evidence == ("trace:1", "trace:2")
+    assert merge([many, inconclusive("x")]).evidence == ()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "[]", "{}", '{"at":1,"kind":"no such","source":"x"}', '{"at":1,"kind":"attach","source":"x","further":1}'],
+)
+def test_a_broken_record_is_the_lab_s_fault(line: str) -> None:
+    with pytest.raises(BrokenLab, match="line 1 of the trace"):
+        list(read_events([line]))
+    with pytest.raises(BrokenLab, match="run event"):
+        _ = make_trace([]).run
 
 
 def judgement(verdict: Verdict, level: str = "MUST", subject: str = "app", in_force: bool = True) -> Judgement:

@@ -22,7 +22,7 @@ HOSTILE = '<script src="http://evil.example/x.js"></script>'
 @pytest.fixture
 def certification() -> Certification:
     ledger = Ledger(load())
-    ledger.add("PKG-001", passed("6 members"), "test_package[PKG-001]", 0.1)
+    ledger.add("PKG-001", passed("6 members", ["package:goon.ovf@0"]), "test_package[PKG-001]", 0.1)
     finding = Finding("a beat a second", f"a gap of 4 s {HOSTILE}", "beats", "", ("trace:17",), Span(10, 14))
     ledger.add("HBT-005", failed([finding]))
     ledger.add("PKG-009", failed([Finding("90 days", "12 days")]))
@@ -72,6 +72,17 @@ def test_html_is_one_file_and_escapes(certification: Certification) -> None:
     drafts = sum(not j.in_force for j in certification.judgements)
     assert f"<b>{drafts}</b> are drafts" in text
     assert "R&amp;D, not for deployment" in text
+
+
+def test_every_report_says_what_a_pass_rests_on(certification: Certification) -> None:
+    proof = "package:goon.ovf@0"
+    document = JUnitXml.fromstring(junit.render(certification))
+    cases = {case.name.split()[0]: case for suite in document for case in suite}
+    assert proof in cases["PKG-001"].system_out
+    assert proof in html.render(certification).decode()
+    assert any(proof.encode() in content for content in allure.render(certification).values())
+    requirements = {one["id"]: one for one in json.loads(certification.to_json())["requirements"]}
+    assert requirements["PKG-001"]["evidence"] == [proof]
 
 
 def test_html_links_lead_to_findings(certification: Certification) -> None:
