@@ -80,7 +80,7 @@ def judge_gaps(tally: Tally, arrivals: Sequence[float], end: float, profile: Pro
         finding = Finding(
             f"a heartbeat at least every {limit:g} s",
             seen,
-            remedy="send heartbeats from a thread or timer that no request, look-up or reconnect can block",
+            remedy="never block the loop that beats: time-outs on every request, names looked up once, reconnects elsewhere",
             span=Span(begin, until),
             margin_s=miss(gap, limit, guard),
         )
@@ -102,7 +102,7 @@ def is_regular(trace: Trace, profile: Profile) -> Outcome:
     finding = Finding(
         f"intervals within {limit:.0%} of {interval:g} s (95th percentile)",
         seen,
-        remedy="send by a fixed schedule from a thread or timer of its own",
+        remedy="send at start + n times the interval, from a work loop that never blocks for long",
         span=stretch.span,
         margin_s=_shaken_s(deviations, limit + guard) * interval,
     )
