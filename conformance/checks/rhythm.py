@@ -80,7 +80,7 @@ def judge_gaps(tally: Tally, arrivals: Sequence[float], end: float, profile: Pro
         finding = Finding(
             f"a heartbeat at least every {limit:g} s",
             seen,
-            remedy="never block the loop that beats: time-outs on every request, names looked up once, reconnects elsewhere",
+            remedy="never block the loop that beats: time-outs on requests, names looked up once",
             span=Span(begin, until),
             margin_s=miss(gap, limit, guard),
         )
