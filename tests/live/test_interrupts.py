@@ -179,6 +179,6 @@ def test_whatever_ends_a_run_nothing_is_left(
         os.kill({"keeper": run.process.pid, "init": init, "worker": worker}[member], number)
         run.end()
     assert run.process.returncode == status
-    assert not (tmp_path / "runs" / "latest").exists()
+    assert not (tmp_path / "runs" / "latest" / "report.html").exists()
     odd = {name for name in run.evidence() if not name.endswith((".pcapng", ".log"))} - EVIDENCE
     assert odd == set()
