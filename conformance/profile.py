@@ -6,12 +6,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 from conformance.errors import UsageError
 
 DEFAULT = "racs-1"
+_FAULTS_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,11 @@ class Profile:
 
 
 def load(name: str = DEFAULT) -> Profile:
-    """A profile by its id (one of the package's own) or by the path of a TOML file.
+    """A profile by its id (one of the package's own) or by the path of a TOML file with racs-1's keys and kinds.
 
-    Raises UsageError with what to do when there is none or it is no TOML.
+    Raises UsageError with what to do when there is none, it is no TOML, or a key or value is not as in racs-1.
     """
-    own = resources.files("conformance") / "data" / "profiles" / f"{name}.toml"
+    own = _shipped(name)
     try:
         data = own.read_bytes() if own.is_file() else Path(name).read_bytes()
     except OSError as error:
@@ -59,8 +61,22 @@ def load(name: str = DEFAULT) -> Profile:
         raise UsageError(f"no profile {name!r} ({error}): {hint}") from error
     try:
         tables = tomllib.loads(data.decode())
-        profile = Profile(tables, hashlib.sha256(data).hexdigest())
-        profile["profile.id"]
-    except (ValueError, KeyError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{name}: no profile: {error}; compare it with racs-1.toml") from error
-    return profile
+    if not own.is_file():
+        _require_kinds(name, tables)
+    return Profile(tables, hashlib.sha256(data).hexdigest())
+
+
+def _shipped(name: str) -> Traversable:
+    return resources.files("conformance") / "data" / "profiles" / f"{name}.toml"
+
+
+def _require_kinds(name: str, tables: Mapping[str, Any]) -> None:
+    from conformance.profile_rules import faults  # start-up time: racs-1 itself needs no look
+
+    found = list(faults(tables, tomllib.loads(_shipped(DEFAULT).read_text(encoding="utf-8"))))
+    if found:
+        more = f"\n  and {len(found) - _FAULTS_SHOWN} more" if len(found) > _FAULTS_SHOWN else ""
+        lines = found[0] if len(found) == 1 else "".join(f"\n  {fault}" for fault in found[:_FAULTS_SHOWN])
+        raise UsageError(f"{name}: {lines}{more}")
