@@ -61,11 +61,10 @@ class Outcome:
 REFERENCES_MAX = 8
 
 
-def few(references: Iterable[str]) -> tuple[str, ...]:
-    """The first and the last of many references, `REFERENCES_MAX` at most: enough to look a pass up."""
-    each = tuple(dict.fromkeys(references))
-    half = REFERENCES_MAX // 2
-    return each if len(each) <= REFERENCES_MAX else each[:half] + each[-half:]
+def few(references: Iterable[str], most: int = REFERENCES_MAX) -> tuple[str, ...]:
+    """The first and the last of many references, an even number at most: enough to look a pass up."""
+    each, half = tuple(dict.fromkeys(references)), most // 2
+    return each if len(each) <= most else each[:half] + each[-half:]
 
 
 def counted(number: int, noun: str) -> str:

@@ -6,7 +6,7 @@ from conformance import packet
 from conformance.package import acl
 from conformance.profile import Profile
 from conformance.trace import Trace
-from conformance.verdict import Finding, Outcome, failed, inconclusive, not_applicable, passed
+from conformance.verdict import Finding, Outcome, counted, failed, inconclusive, not_applicable, passed
 
 
 def abstinence(trace: Trace, profile: Profile) -> Outcome:
@@ -38,7 +38,9 @@ def abstinence(trace: Trace, profile: Profile) -> Outcome:
     frames = sum(not frame.from_lab for nic in application.nics for frame in trace.frames(nic))
     if not frames:
         return inconclusive("no NIC sent a single frame")
-    return passed(f"{frames} frames of {len(application.nics)} NICs, no SYN to port {port}")
+    nics = application.nics
+    seen = f"{counted(frames, 'frame')} of {counted(len(nics), 'NIC')}, no SYN to port {port}"
+    return passed(seen, (f"capture:{nic}" for nic in nics))
 
 
 def _syns(trace: Trace, nic: str, port: int, *, from_lab: bool) -> Iterator[tuple[float, packet.Packet]]:

@@ -14,7 +14,7 @@ from conformance.errors import BrokenLab
 from conformance.package import acl
 from conformance.profile import Profile
 from conformance.trace import Event, Trace
-from conformance.verdict import Finding, Outcome, Span, failed, inconclusive, not_applicable, passed
+from conformance.verdict import Finding, Outcome, Span, counted, failed, inconclusive, not_applicable, passed
 
 _PROTOCOLS = ("3.1.1", "5")
 _TOPIC_CHARACTERS_MAX = 1024  # a longer topic is cut in the record: it cannot be judged again
@@ -41,7 +41,7 @@ def credentials(trace: Trace, profile: Profile) -> Outcome:
     after_s = connected.at - first if connected else float("inf")
     if connected and after_s < limit_s - guard_s:
         when = f"{abs(after_s):.1f} s {'after' if after_s > 0 else 'before'} the first heartbeat"
-        return passed(f"connected as {connected['username']} {when}")
+        return passed(f"connected as {connected['username']} {when}", (beats[0].reference, connected.reference))
     window = Span(first, first + limit_s + guard_s)
     end = connected.at if connected else observed(trace).end
     why = _could_not_connect(trace, window)
@@ -52,7 +52,7 @@ def credentials(trace: Trace, profile: Profile) -> Outcome:
     finding = Finding(
         f"a connection to the bus within {limit_s:g} s of the first heartbeat",
         f"one after {after_s:.1f} s" if connected else f"none in {end - first:.0f} s",
-        f"{len(attempts)} attempts to connect",
+        f"{counted(len(attempts), 'attempt')} to connect",
         "connect to racs.mqtt.host and racs.mqtt.port of the OVF environment at start, and try again until it works",
         (beats[0].reference, *((connected.reference,) if connected else ())),
         Span(first, end),
@@ -121,7 +121,8 @@ def attempts(trace: Trace, _: Profile) -> Outcome:
         return inconclusive(lost)
     if not any(event["allowed"] for event in seen):
         return inconclusive("the app was never connected to the bus")
-    return passed(f"{len(made)} attempts to publish or subscribe, all allowed by auth/acl.xml")
+    ends = (made or seen)[0].reference, (made or seen)[-1].reference
+    return passed(f"{counted(len(made), 'attempt')} to publish or subscribe, all allowed by {acl.PATH}", ends)
 
 
 def _allowed(trace: Trace, event: Event) -> bool:
@@ -156,13 +157,15 @@ def usage(trace: Trace, _: Profile) -> Outcome:
     made = [event for event in trace.of("mqtt-attempt") if _of_app(event) and event["allowed"]]
     if not made:
         return inconclusive("the app was never connected to the bus")
-    unused = []
+    unused, proof = [], []
     for permission in permissions:
         actions = ("subscribe",) if permission.access == "subscribe" else ("publish", "will")
-        if not any(event["action"] in actions and acl.covers(permission.topic, event["topic"]) for event in made):
-            unused.append(permission)
+        uses = (e for e in made if e["action"] in actions and acl.covers(permission.topic, e["topic"]))
+        use = next(uses, None)
+        unused += [] if use else [permission]
+        proof += [use.reference] if use else []
     if not unused:
-        return passed(f"each of the {len(permissions)} permissions was used")
+        return passed(f"each of {counted(len(permissions), 'permission')} was used", proof or [made[0].reference])
     lost = _lost_record(trace)
     if lost:
         return inconclusive(lost)

@@ -19,7 +19,7 @@ from conformance.ntp import request_fault
 from conformance.packet import UDP
 from conformance.profile import Profile
 from conformance.trace import Trace
-from conformance.verdict import Finding, Outcome, Span, Verdict, inconclusive
+from conformance.verdict import Finding, Outcome, Span, Verdict, counted, inconclusive
 
 NTP_PORT = 123
 NO_CLOCK = "the trace does not say what the platform's clock was"
@@ -48,7 +48,7 @@ def asks_for_the_time(trace: Trace, profile: Profile) -> Outcome:
                 )
             )
     if requests:
-        tally.right.append(f"{len(requests)} requests")
+        tally.good(counted(len(requests), "request"), requests[0].reference, requests[-1].reference)
         return tally.outcome("")
     first = next((d for d in datagrams(trace, profile) if d.beat), None)
     deadline, end = profile.number("time.synchronised_deadline_s"), observed(trace).end
@@ -145,7 +145,7 @@ def stays_synchronised(trace: Trace, profile: Profile) -> Outcome:
         worst = max(offsets, key=lambda offset: abs(offset.value_s), default=None)
         if worst is None:
             continue
-        text = f"{worst.value_s:+.3f} s off at the worst of {len(offsets)} heartbeats of start {boot.number}"
+        text = f"{worst.value_s:+.3f} s off at the worst of {counted(len(offsets), 'heartbeat')} of start {boot.number}"
         finding = Finding(
             f"a guest clock that stays within {limit:g} s of the platform's",
             text,
@@ -180,20 +180,21 @@ def asks_nobody_else(trace: Trace, profile: Profile) -> Outcome:
         if packet.proto == UDP and packet.dst_port == NTP_PORT and packet.destination != platform:
             strays.setdefault(f"{packet.destination} over {interface}", []).append(f"capture:{interface}@{at:.6f}")
     for target, evidence in strays.items():
-        seen = f"{len(evidence)} packets to UDP port {NTP_PORT} of {target}"
+        seen = f"{counted(len(evidence), 'packet')} to UDP port {NTP_PORT} of {target}"
         tally.findings.append(_other_source(seen, tuple(evidence[:5])))
     names: dict[str, list[str]] = {}
     for query in own_events(trace, "dns-query"):
         if _is_foreign(query["name"], profile):
             names.setdefault(query["name"], []).append(query.reference)
     for name, references in names.items():
-        tally.findings.append(_other_source(f"{len(references)} DNS queries for {name}", tuple(references[:5])))
+        tally.findings.append(_other_source(f"DNS queries for {name}: {len(references)}", tuple(references[:5])))
     missing = uncaptured(trace)
     if missing:
         tally.unclear.append(f"{missing} was not captured without loss")
     elif not packets:
         tally.unclear.append("no packet of the app was captured")
-    tally.right.append(f"{packets} packets of the app, none to another time server")
+    captures = (f"capture:{nic}" for nic in trace.application.nics)
+    tally.good(f"{counted(packets, 'packet')} of the app, none to another time server", *captures)
     return tally.outcome("")
 
 

@@ -9,7 +9,7 @@ from conformance.checks.tally import miss
 from conformance.checks.timeline import observed
 from conformance.profile import Profile
 from conformance.trace import Event, Trace
-from conformance.verdict import Finding, Outcome, Span, failed, inconclusive, not_applicable, passed
+from conformance.verdict import Finding, Outcome, Span, counted, failed, inconclusive, not_applicable, passed
 
 _INTERRUPTED = ("reset", "suspended", "powered-off", "destroyed")
 
@@ -32,13 +32,15 @@ def taken_up(trace: Trace, profile: Profile) -> Outcome:
     limit_s, guard_s = profile.number("afm.feature_taken_up_s"), profile.number("host.guard_s")
     findings: list[Finding] = []
     doubts: list[str] = []
-    slowest_s, proven = 0.0, set[tuple[str, str]]()
+    took_s, proof, proven = list[float](), list[str](), set[tuple[str, str]]()
     for switch in _switches(trace):
         window = Span(switch.event.at, switch.event.at + limit_s + guard_s)
         follower = _follower(trace, switch)
         after_s = follower.at - switch.event.at if follower else float("inf")
-        if after_s < limit_s - guard_s:
-            slowest_s = max(slowest_s, after_s)
+        if follower and after_s < limit_s - guard_s:
+            if switch.changed and _connected(trace, switch.event.at):  # else it says nothing of the app's speed
+                took_s.append(after_s)
+            proof += [switch.event.reference, follower.reference] if switch.changed else []
             proven |= {(identity, switch.states[identity]) for identity in switch.changed}
         elif doubt := _doubt(trace, switch, window, after_s, limit_s):
             doubts.append(doubt)
@@ -52,7 +54,8 @@ def taken_up(trace: Trace, profile: Profile) -> Outcome:
     if missing:
         what = ", ".join(f"{identity} {state}" for identity, state in missing)
         return inconclusive(f"not seen: {what}{'; ' if doubts else ''}{'; '.join(doubts)}")
-    return passed(f"{len(declared)} features switched off and on, usage status at most {slowest_s:.1f} s later")
+    figure = f", usage status at most {max(took_s):.1f} s later" if took_s else ""
+    return passed(f"{counted(len(declared), 'feature')} switched off and on{figure}", proof)
 
 
 def _switches(trace: Trace) -> Iterator[_Switch]:
@@ -165,7 +168,7 @@ def only_declared(trace: Trace, _: Profile) -> Outcome:
         )
     if not any(event["features"] for event in statuses):
         return inconclusive("the app reported no features at all")
-    return passed(f"{len(statuses)} usage statuses, of declared features only")
+    return passed(f"usage statuses: {len(statuses)}, of declared features only", (one.reference for one in statuses))
 
 
 def reported_to_swam(trace: Trace, _: Profile) -> Outcome:
@@ -187,8 +190,8 @@ def reported_to_swam(trace: Trace, _: Profile) -> Outcome:
         return failed(findings)
     activations = {_active(trace, event.at) for event in reports}
     if len(activations) < 2:
-        return inconclusive(f"{len(reports)} reports, none after a feature was switched")
-    return passed(f"{len(reports)} reports agree with what was deployed and activated")
+        return inconclusive(f"{counted(len(reports), 'report')}, none after a feature was switched")
+    return passed(f"{len(reports)} reports agree with what was deployed and activated", (r.reference for r in reports))
 
 
 def _active(trace: Trace, at: float) -> frozenset[str]:

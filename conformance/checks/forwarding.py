@@ -14,7 +14,7 @@ from conformance.checks.waiting import vain_s, vain_span, whole_s
 from conformance.packet import ACK, IPV4, RST, SYN, TCP, UDP, MalformedPacket, Packet, ethernet, parse
 from conformance.profile import Profile
 from conformance.trace import Event, Frame, Trace
-from conformance.verdict import Finding, Outcome, Span, failed, inconclusive, passed
+from conformance.verdict import Finding, Outcome, Span, counted, failed, few, inconclusive, passed
 
 _PROTOCOLS = {"tcp": TCP, "udp": UDP}
 _EVERY_PORT = 65535
@@ -26,12 +26,13 @@ def reaches_forwarded_ports(trace: Trace, profile: Profile) -> Outcome:
     missing = _missing(trace)
     if missing:
         return missing
-    findings, doubts = [], []
+    findings, doubts, proof = [], [], list[str]()
     for forward in trace.application.forwards:
         flows = _flows(trace, str(profile["network.outside"]), forward.protocol, forward.from_port)
         if not flows:
             doubts.append(f"nobody asked for {forward.protocol}/{forward.from_port}")
         for flow in flows:
+            proof.append(flow.reference)
             judged = _judge(trace, profile, forward, flow)
             findings += [judged] if isinstance(judged, Finding) else []
             doubts += [judged] if isinstance(judged, str) and judged else []
@@ -39,7 +40,9 @@ def reaches_forwarded_ports(trace: Trace, profile: Profile) -> Outcome:
         return failed(findings)
     if doubts:
         return inconclusive("; ".join(doubts[:3]))
-    return passed(f"{len(trace.application.forwards)} forwarded ports answered on the service NIC and outside")
+    ports = counted(len(trace.application.forwards), "forwarded port")
+    evidence = (*few(proof, 6), "capture:service", "capture:outside")
+    return passed(f"{ports} answered on the service NIC and outside", evidence)
 
 
 def _judge(trace: Trace, profile: Profile, forward: Forward, flow: Event) -> Finding | str:
@@ -61,7 +64,8 @@ def _judge(trace: Trace, profile: Profile, forward: Forward, flow: Event) -> Fin
     waited = vain_span(trace, flow)
     if not answers:
         remedy = f"listen on {forward.protocol} port {forward.to_port} of the service NIC, and admit {platform}"
-        seen, margin_s = f"{len(asked)} packets, none answered", whole_s(waited.end - waited.begin)
+        error = f" ({flow['error']})" if flow["error"] else ""
+        seen, margin_s = f"{counted(len(asked), 'packet')}, none answered{error}", whole_s(waited.end - waited.begin)
         return Finding("an answer on the service NIC", seen, where, remedy, evidence, waited, margin_s)
     declared = (s for s in trace.application.services if (s.protocol, s.port) == (forward.protocol, forward.to_port))
     fault = fault_of_answer(flow, next(declared, Service(forward.protocol, forward.to_port)), profile)
@@ -81,7 +85,7 @@ def is_reached_one_way_only(trace: Trace, profile: Profile) -> Outcome:
     outside = str(profile["network.outside"])
     forwards = trace.application.forwards
     declared = {(outside, f.protocol, f.from_port) for f in forwards}
-    findings, untried = [], []
+    findings, untried, proof = [], [], list[str]()
     for forward in forwards:
         for address in (outside, trace.run["addresses"]["service"]):
             if (address, forward.protocol, forward.to_port) in declared:
@@ -89,12 +93,14 @@ def is_reached_one_way_only(trace: Trace, profile: Profile) -> Outcome:
             flows = _flows(trace, address, forward.protocol, forward.to_port)
             if not flows:
                 untried.append(f"{forward.protocol}/{forward.to_port} of {address}")
+            proof += [flow.reference for flow in flows]
             findings += [_reached(flow) for flow in flows if _answered(trace, flow)]
     if findings:
         return failed(findings)
     if untried:
         return inconclusive(f"nobody tried {', '.join(untried[:3])}")
-    return passed(f"{len(forwards)} forwarded services were reached by no other way")
+    services = counted(len(forwards), "forwarded service")
+    return passed(f"no other way reaches {services}", (*few(proof, 6), "capture:outside"))
 
 
 def forwards_nothing_undeclared(trace: Trace, profile: Profile) -> Outcome:
@@ -118,7 +124,7 @@ def forwards_nothing_undeclared(trace: Trace, profile: Profile) -> Outcome:
         return failed(findings)
     if wanted - tried:
         return inconclusive(f"{len(wanted - tried)} of {len(wanted)} undeclared ports were not tried")
-    return passed(f"{len(wanted)} undeclared ports accepted nothing")
+    return passed(f"{len(wanted)} undeclared ports accepted nothing", ("capture:outside",))
 
 
 def closes_undeclared_ports(trace: Trace, profile: Profile) -> Outcome:
@@ -145,7 +151,8 @@ def closes_undeclared_ports(trace: Trace, profile: Profile) -> Outcome:
         return failed(findings)
     if len(tried) < _EVERY_PORT:
         return inconclusive(f"{_EVERY_PORT - len(tried)} of {_EVERY_PORT} ports were not tried")
-    return passed(f"{_EVERY_PORT} ports tried, {len(answered)} answered, none undeclared accepted")
+    seen = f"{_EVERY_PORT} ports tried, {len(answered)} answered, none undeclared accepted"
+    return passed(seen, ("capture:service",))
 
 
 def _missing(trace: Trace) -> Outcome | None:

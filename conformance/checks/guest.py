@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 from conformance.checks.heartbeat import judge_first_beat
@@ -9,7 +10,7 @@ from conformance.checks.tally import Tally, beyond, miss
 from conformance.checks.timeline import KERNEL_LINE, Boot, beats_of, boots, datagrams, observed
 from conformance.profile import Profile
 from conformance.trace import Event, Trace
-from conformance.verdict import Finding, Outcome, Span, Verdict, inconclusive
+from conformance.verdict import Finding, Outcome, Span, Verdict, counted, inconclusive
 
 LEFTOVERS = "look for leftovers"  # keyword of the step that looks, after undefine, for what is still there
 # Of what the markers match this alone can come of a host that did not let the guest run; the rest is the guest's own.
@@ -31,6 +32,7 @@ def runs_on_the_machine(trace: Trace, profile: Profile) -> Outcome:
     started = [boot for boot in boots(trace) if boot.begin >= observed(trace).begin]
     if started:
         judge_first_beat(tally, started[0], seen_beats, profile)
+        tally.evidence.append(machine.reference)
     return tally.outcome("no start was observed for as long as the boot deadline")
 
 
@@ -55,13 +57,15 @@ def console_is_clean(trace: Trace, profile: Profile) -> Outcome:
                     )
                 )
                 break
-    spoken = {line["boot"] for line in trace.everywhere("console-line") if KERNEL_LINE.search(line["text"])}
+    kernels = [line for line in trace.everywhere("console-line") if KERNEL_LINE.search(line["text"])]
+    spoken = {line["boot"] for line in kernels}
     found = boots(trace)
     mute = [boot.number for boot in found if boot.number not in spoken]
     if mute:
         tally.unclear.append(f"the console showed no kernel line in start {', '.join(map(str, mute))}")
     if found:
-        tally.right.append(f"{len(lines)} console lines")
+        ends = (line.reference for line in (lines or kernels)[:: max(1, len(lines or kernels) - 1)])
+        tally.good(counted(len(lines), "console line"), *ends)
     return tally.outcome(_NO_START)
 
 
@@ -78,7 +82,10 @@ def speaks_on_the_console(trace: Trace, profile: Profile) -> Outcome:
     kernel = next((line for line in lines if KERNEL_LINE.search(line["text"])), None)
     guard, tally = profile.number("host.guard_s"), Tally()
     if kernel and (beat is None or kernel.at <= beat.at):
-        tally.right.append(f"the kernel's first line came {kernel.at - first.begin:.1f} s after the start")
+        tally.good(
+            f"the kernel's first line came {kernel.at - first.begin:.1f} s after the start",
+            *(event.reference for event in (first.event, kernel, beat.event if beat else None) if event),
+        )
     elif kernel and beat and kernel.at <= beat.at + guard:
         tally.unclear.append("the kernel's first line was read just after the first heartbeat")
     elif beat or first.length_s >= profile.number("heartbeat.boot_deadline_s"):
@@ -86,7 +93,9 @@ def speaks_on_the_console(trace: Trace, profile: Profile) -> Outcome:
         tally.findings.append(
             Finding(
                 "a line of the kernel on ttyS0 before the first heartbeat",
-                f"{len(lines)} console lines, none of the kernel's" if kernel is None else "it after the heartbeat",
+                f"{counted(len(lines), 'console line')}, none of the kernel's"
+                if kernel is None
+                else "it after the heartbeat",
                 f"console of start {first.number}",
                 "boot with console=ttyS0 on the kernel's command line, without quiet",
                 span=Span(first.begin, kernel.at if kernel else until),
@@ -110,7 +119,8 @@ def powers_off(trace: Trace, profile: Profile) -> Outcome:
         if last and last["state"] == "powered-off" and last["reason"] == "guest" and last.at <= end:
             seen = f"power-off {took:.1f} s after the button"
             margin = miss(took, limit, guard)
-            tally.add(beyond(took, limit, guard), seen, _stays_up(limit, seen, first, until, margin))
+            slow = _stays_up(limit, seen, first, until, margin)
+            tally.add(beyond(took, limit, guard), seen, replace(slow, evidence=(first.reference, last.reference)))
         elif last and last["state"] == "crashed" and last.at <= end:
             seen = f"a crash {took:.1f} s after the button"
             tally.findings.append(_stays_up(limit, seen, first, until, 0.0))
@@ -150,7 +160,8 @@ def comes_back(trace: Trace, profile: Profile) -> Outcome:
     needed = int(profile["lifecycle.hard_resets"])
     if not clean or resets < needed:
         tally.unclear.append(
-            f"{clean} clean restarts and {resets} hard resets were observed, 1 and {needed} are needed"
+            f"{counted(clean, 'clean restart')} and {counted(resets, 'hard reset')} were observed, "
+            f"1 and {needed} are needed"
         )
     return tally.outcome("")
 
@@ -174,8 +185,10 @@ def announces_stopping(trace: Trace, profile: Profile) -> Outcome:
         if not states or states[0]["state"] != "powered-off":
             continue
         span = Span(press.at, states[0].at + profile.number("host.guard_s"))
-        if any(d.beat and d.beat.state == "stopping" and span.begin <= d.at <= span.end for d in seen):
-            tally.right.append("a stopping heartbeat came before the power-off")
+        stopping = [d for d in seen if d.beat and d.beat.state == "stopping" and span.begin <= d.at <= span.end]
+        if stopping:
+            proof = (press.reference, stopping[0].event.reference, states[0].reference)
+            tally.good("a stopping heartbeat came before the power-off", *proof)
         else:
             tally.findings.append(
                 Finding(

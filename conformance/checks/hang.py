@@ -12,7 +12,7 @@ from conformance.profile import Profile
 from conformance.rules.expression import evaluate
 from conformance.rules.language import read_rules
 from conformance.trace import Event, Trace
-from conformance.verdict import Finding, Outcome, Span, Verdict, inconclusive, not_applicable
+from conformance.verdict import Finding, Outcome, Span, Verdict, counted, inconclusive, not_applicable
 
 _NO_DRILL = "no start with the hang drill was observed"
 _REQUEST, _REPLY = 1, 2  # RFC 826
@@ -70,18 +70,18 @@ def _judge_system(tally: Tally, span: Span, trace: Trace) -> None:
             when = Span(event.at, event.at) if event["state"] == "crashed" else None
             tally.findings.append(_system_down(f"the VM {event['state']}", event.reference, when))
             return
-    asked, answered = [], False
+    asked, answers = list[float](), list[str]()
     for nic in trace.application.nics:
         for frame in trace.frames(nic):
             if not span.begin < frame.at <= span.end:
                 continue
             operation, sender, target = _arp(frame.data)
             asked += [frame.at] if frame.from_lab and operation == _REQUEST and sender != target else []
-            answered = answered or (not frame.from_lab and operation == _REPLY)
-    if answered:
-        tally.right.append("the operating system answered ARP")
+            answers += [f"capture:{nic}@{frame.at:.6f}"] if not frame.from_lab and operation == _REPLY else []
+    if answers:
+        tally.good("the operating system answered ARP", answers[0], answers[-1])
     elif asked and all(trace.captured(nic) for nic in trace.application.nics):
-        seen = f"{len(asked)} ARP requests without an answer"
+        seen = f"{counted(len(asked), 'ARP request')} without an answer"
         tally.findings.append(_system_down(seen, "", Span(asked[0], span.end)))
     else:
         tally.unclear.append("no ARP exchange after the hang was captured")
@@ -119,7 +119,7 @@ def _judge_work(tally: Tally, span: Span, trace: Trace) -> None:
     ]
     silent = [flow for flow in asked if not flow["completed"] and not flow["received"] and not flow["answer"]]
     if silent:
-        tally.right.append(f"{silent[0]['name']} got no answer")
+        tally.good(f"{silent[0]['name']} got no answer", silent[0].reference)
     elif asked:
         tally.findings.append(
             Finding(

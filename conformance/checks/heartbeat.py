@@ -21,7 +21,7 @@ from conformance.heartbeat import Beat, Malformed, decode
 from conformance.packet import UDP
 from conformance.profile import Profile
 from conformance.trace import Trace
-from conformance.verdict import Finding, Outcome, Span, inconclusive
+from conformance.verdict import Finding, Outcome, Span, counted, few, inconclusive
 
 SLEW_MAX = 1 / 12  # seconds a second: the fastest of the usual NTP clients (chronyd's maxslewrate)
 
@@ -48,7 +48,7 @@ def judge_first_beat(tally: Tally, boot: Boot, seen: Sequence[Datagram], profile
             f"the first after {latency:.1f} s",
             where,
             "send the first heartbeat as soon as the app runs, before its services are ready",
-            (first.event.reference,),
+            (boot.event.reference, first.event.reference),
             Span(boot.begin, first.at),
             miss(latency, deadline, guard),
         )
@@ -57,7 +57,8 @@ def judge_first_beat(tally: Tally, boot: Boot, seen: Sequence[Datagram], profile
         remedy = "look at console.log: did the system boot, was the service network up, did the app start?"
         span = Span(boot.begin, boot.end)
         seen_none = f"none in {boot.length_s:.0f} s"
-        tally.findings.append(Finding(expected, seen_none, where, remedy, span=span, margin_s=boot.length_s))
+        evidence = (boot.event.reference,)
+        tally.findings.append(Finding(expected, seen_none, where, remedy, evidence, span, boot.length_s))
 
 
 def _waited_out(boot: Boot, deadline: float, guard: float) -> bool:
@@ -74,7 +75,8 @@ def is_well_formed(trace: Trace, profile: Profile) -> Outcome:
     for datagram in seen:
         if isinstance(datagram.content, Malformed):
             faults.setdefault(datagram.content.expected, []).append(datagram)
-    tally = Tally(right=[f"{len(seen)} datagrams"])
+    tally = Tally()
+    tally.good(counted(len(seen), "datagram"), *_references(seen))
     for expected, bad in faults.items():
         first = bad[0].content
         assert isinstance(first, Malformed)
@@ -90,17 +92,28 @@ def is_well_formed(trace: Trace, profile: Profile) -> Outcome:
     return tally.outcome(NO_BEATS)
 
 
+def _references(seen: Iterable[Datagram]) -> tuple[str, ...]:
+    return few(datagram.event.reference for datagram in seen)
+
+
 def counts_by_one(trace: Trace, profile: Profile) -> Outcome:
     """HBT-003: seq rises by exactly one between VM starts and guest reboots seen on the console."""
     seen, reboots = datagrams(trace, profile), guest_reboots(trace)
-    tally = Tally()
+    tally, steps, ends = Tally(), 0, list[list[Datagram]]()
     for boot in boots(trace):
         inside = [d for d in seen if boot.begin + IN_FLIGHT_S < d.at <= boot.end]
         good = [(index, d) for index, d in enumerate(inside) if d.beat]
+        compared = list[Datagram]()
         for (before_index, before), (index, after) in pairwise(good):
             if not any(before.at < reboot <= after.at for reboot in reboots):
                 unread = index - before_index - 1
                 _judge_step(tally, before, after, unread, profile.number("heartbeat.interval_s"))
+                steps += 1
+                compared += [before, after]
+        ends += [[compared[0], compared[-1]]] if compared else []
+    if steps:
+        rises = f"seq rises by one, {counted(steps, 'time')} in {counted(len(ends), 'start')} of the VM"
+        tally.good(rises, *_references(datagram for pair in ends for datagram in pair))
     return tally.outcome("no two heartbeats of one start were received")
 
 
@@ -112,7 +125,6 @@ def _judge_step(tally: Tally, before: Datagram, after: Datagram, unread: int, in
     assert before.beat and after.beat
     step = after.beat.seq - before.beat.seq
     if 1 <= step <= 1 + unread:
-        tally.right[:] = [f"seq rises by one up to {after.beat.seq}"]
         return
     left_out = max(0, step - 1 - unread)
     tally.findings.append(
@@ -149,7 +161,8 @@ def keeps_to_itself(trace: Trace, profile: Profile) -> Outcome:
         tally.unclear.append(f"{missing} was not captured without loss")
     if not seen:
         tally.unclear.append(NO_BEATS)
-    tally.right.append(f"{len(seen)} heartbeats, all to the platform")
+    captures = (f"capture:{nic}" for nic in trace.application.nics)
+    tally.good(f"{counted(len(seen), 'heartbeat')}, all to the platform", *_references(seen), *captures)
     return tally.outcome(NO_BEATS)
 
 
@@ -190,7 +203,7 @@ def _judge_strays(tally: Tally, trace: Trace, profile: Profile) -> None:
         tally.findings.append(
             Finding(
                 f"heartbeats to {platform}:{port} only",
-                f"{len(evidence)} packets to {target}",
+                f"{counted(len(evidence), 'packet')} to {target}",
                 remedy="send to the host and port of the OVF environment (racs.heartbeat.host and .port) alone",
                 evidence=tuple(evidence[:5]),
             )
@@ -210,7 +223,8 @@ def time_never_runs_back(trace: Trace, profile: Profile) -> Outcome:
             if back > tolerance:
                 tally.findings.append(_runs_back(before, after, back - tolerance))
         if len(good) > 1:
-            tally.right.append(f"{len(good)} heartbeats of start {boot.number} in the order of their time")
+            seen_good = f"{len(good)} heartbeats of start {boot.number} in the order of their time"
+            tally.good(seen_good, good[0].event.reference, good[-1].event.reference)
     return tally.outcome("no two heartbeats with a right clock were received")
 
 

@@ -10,7 +10,7 @@ from conformance.checks.waiting import vain_s, vain_span, whole_s
 from conformance.packet import TCP, UDP, Packet, wrong_checksum
 from conformance.profile import Profile
 from conformance.trace import Trace
-from conformance.verdict import Finding, Outcome, Span, failed, inconclusive, not_applicable, passed
+from conformance.verdict import Finding, Outcome, Span, counted, failed, few, inconclusive, not_applicable, passed
 
 _AS_IS = "send each packet on as it came: TTL one lower at most, no segments merged (ethtool -K NIC gro off)"
 _LOOP = "receive on the user-plane vNIC with a raw or AF_PACKET socket and send every packet back to the gateway's MAC"
@@ -32,7 +32,14 @@ def passes_selected_flows(trace: Trace, profile: Profile) -> Outcome:
     if doubts or untried:
         return inconclusive("; ".join([*doubts[:3], *([untried] if untried else [])]))
     up, down = (sum(len(flow.directions[n].handed) for flow in selection.flows) for n in (0, 1))
-    return passed(f"{len(selection.flows)} flows completed through the app, {up} packets uplink and {down} downlink")
+    flows, packets = counted(len(selection.flows), "flow"), counted(up, "packet")
+    seen = f"{flows} completed through the app, {packets} uplink and {down} downlink"
+    return passed(seen, _proof(selection.flows, trace))
+
+
+def _proof(flows: Iterable[SelectedFlow], trace: Trace) -> tuple[str, ...]:
+    captures = (f"capture:{nic}" for nic in trace.application.nics if nic != "service")
+    return (*few((flow.event.reference for flow in flows), 4), *captures)
 
 
 def _completes(flow: SelectedFlow, selection: Selection, trace: Trace) -> Finding | str:
@@ -60,7 +67,7 @@ def _lost_in_app(flow: SelectedFlow, direction: Direction) -> Finding | None:
     way = direction.way
     if not direction.handed:
         return None
-    got = f"{len(direction.handed)} packets {direction.name}"
+    got = f"{counted(len(direction.handed), 'packet')} {direction.name}"
     if not way.from_app:
         expected, seen = f"the app to send {direction.name} packets on", f"{got} reached it, none came back"
         return _waited(_fact(flow, expected, seen, _LOOP), direction.handed[0].at, flow)
@@ -71,7 +78,7 @@ def _lost_in_app(flow: SelectedFlow, direction: Direction) -> Finding | None:
         return _fact(flow, f"its bearer, TEID {direction.teid:#010x}", seen, remedy, wrong[0])
     if not way.onward:
         remedy = "send to the MAC of the gateway; with two NICs: uplink leaves on -dl, downlink on -ul"
-        seen = f"the app sent {len(way.from_app)} packets, none was for the gateway"
+        seen = f"the app sent {counted(len(way.from_app), 'packet')}, none was for the gateway"
         first = way.from_app[0]
         return _waited(
             _fact(flow, f"{direction.name} packets back in the UE's bearer", seen, remedy, first), first.at, flow
@@ -97,7 +104,8 @@ def keeps_addresses(trace: Trace, profile: Profile) -> Outcome:
         return failed(findings)
     if doubts:
         return inconclusive("; ".join(doubts[:3]))
-    return passed(f"{len(selection.flows)} flows had the same addresses and ports at UE, app and server")
+    seen = f"{counted(len(selection.flows), 'flow')} had the same addresses and ports at UE, app and server"
+    return passed(seen, (*_proof(selection.flows, trace), "capture:sgi"))
 
 
 def _at_server(flow: SelectedFlow, selection: Selection) -> bool:
@@ -154,7 +162,8 @@ def preserves_packets(trace: Trace, profile: Profile) -> Outcome:
     if lacking:
         return inconclusive(lacking)
     count = sum(len(direction.way.from_app) for flow in flows for direction in flow.directions)
-    return passed(f"{count} packets of {len(flows)} flows left the app as they came, digests equal")
+    seen = f"{counted(count, 'packet')} of {counted(len(flows), 'flow')} left the app as they came, digests equal"
+    return passed(seen, _proof(flows, trace))
 
 
 def _changes(flow: SelectedFlow) -> Iterator[Finding]:

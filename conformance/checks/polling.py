@@ -7,7 +7,7 @@ from conformance.checks.tally import Tally, beyond, miss
 from conformance.checks.timeline import boots, observed, outages
 from conformance.profile import Profile
 from conformance.trace import Event, Trace
-from conformance.verdict import Finding, Outcome, Span, Verdict, inconclusive, not_applicable
+from conformance.verdict import Finding, Outcome, Span, Verdict, counted, few, inconclusive, not_applicable
 
 KISS = "kiss-o'-death RATE"  # the reason of an ntp-request that was answered so
 
@@ -33,13 +33,14 @@ def obeys_kiss_of_death(trace: Trace, profile: Profile) -> Outcome:
     before = [b.at - a.at for a, b in pairwise(requests[: kissed + 1]) if b.at - a.at >= slowest]
     after = requests[kissed:]
     if len(after) < 3:
-        return inconclusive(f"{len(after) - 1} requests followed the kiss-o'-death, two are needed")
+        return inconclusive(f"{counted(len(after) - 1, 'request')} followed the kiss-o'-death, two are needed")
     gaps = [b.at - a.at for a, b in pairwise(after)]
+    soonest = gaps.index(min(gaps))
     tally, guard = Tally(), profile.number("host.guard_s")
     seen = f"{min(gaps):.1f} s between two requests after the kiss-o'-death"
     remedy = "use an NTP client that knows kiss-o'-death (RFC 5905 7.4), or back off when stratum 0 comes"
     span = Span(after[0].at, after[-1].at)
-    evidence = (after[1].reference,)
+    evidence = few(event.reference for event in (after[0], after[soonest], after[soonest + 1]))
     margin = miss(slowest, min(gaps), guard)
     finding = Finding(f"at least {slowest:g} s between requests", seen, "", remedy, evidence, span, margin)
     tally.add(Verdict.PASS if min(gaps) >= slowest else beyond(-min(gaps), -slowest, guard), seen, finding)
@@ -53,18 +54,20 @@ def obeys_kiss_of_death(trace: Trace, profile: Profile) -> Outcome:
 def keeps_polling(trace: Trace, profile: Profile) -> Outcome:
     """NTP-007: polls at least once in 20 minutes; not applicable to shorter runs."""
     limit, guard = profile.number("time.poll_gap_max_s"), profile.number("host.guard_s")
-    times, tally = [event.at for event in requests_of(trace)], Tally()
+    requests, tally = requests_of(trace), Tally()
     running = [boot for boot in boots(trace) if boot.length_s >= limit + guard]
     if not running:
         return not_applicable(f"no start of the VM ran for {limit:g} s")
     for boot in running:
-        inside = [at for at in times if boot.begin <= at <= boot.end]
-        begin, end = max(pairwise((boot.begin, *inside, boot.end)), key=lambda gap: gap[1] - gap[0])
+        inside = [event for event in requests if boot.begin <= event.at <= boot.end]
+        times = (boot.begin, *(event.at for event in inside), boot.end)
+        begin, end = max(pairwise(times), key=lambda gap: gap[1] - gap[0])
         seen = f"{end - begin:.0f} s without a request in start {boot.number}"
         finding = Finding(
             f"an NTP request at least every {limit:g} s",
             seen,
             remedy="bound the client's poll interval (chronyd: maxpoll 10; ntpd: maxpoll 10)",
+            evidence=tuple(event.reference for event in inside if event.at in (begin, end)),
             span=Span(begin, end),
             margin_s=miss(end - begin, limit, guard),
         )
@@ -85,6 +88,7 @@ def asks_again_after_outage(trace: Trace, profile: Profile) -> Outcome:
             f"an NTP request within {limit:g} s after the server was back",
             f"the next after {until - away.end:.0f} s" if again else "none",
             remedy="let the client go on asking while the server is silent",
+            evidence=(again.reference,) if again else (),
             span=Span(away.end, until),
             margin_s=miss(until - away.end, limit, guard) if again else until - away.end,
         )

@@ -4,7 +4,7 @@ from conformance.application import Access
 from conformance.package import acl
 from conformance.profile import Profile
 from conformance.trace import Event, Trace
-from conformance.verdict import Finding, Outcome, failed, inconclusive, not_applicable, passed
+from conformance.verdict import Finding, Outcome, counted, failed, inconclusive, not_applicable, passed
 
 _PROTOCOLS = ("3.1.1", "5")
 
@@ -40,8 +40,11 @@ def enforcement(trace: Trace, _: Profile) -> Outcome:
     if not permissions:
         needed = {item for item in needed if item[1] or not item[2]}
     if needed - asked:
-        return inconclusive(f"{len(probes)} probes do not ask all: both protocols, allowed and forbidden things")
-    return passed(f"{len(probes)} probes: what the ACL allows arrived, what it forbids was refused and recorded")
+        return inconclusive(
+            f"not all was asked, both protocols, allowed and forbidden things, by {counted(len(probes), 'probe')}"
+        )
+    seen = f"{counted(len(probes), 'probe')}: what the ACL allows arrived, what it forbids was refused and recorded"
+    return passed(seen, (probe.reference for probe in probes))
 
 
 def _probe_expected(trace: Trace, event: Event) -> bool:

@@ -8,7 +8,7 @@ from conformance.checks.tally import Tally, beyond, miss
 from conformance.checks.timeline import Datagram, Stretch, datagrams, longest, observed, outages, stretches
 from conformance.profile import Profile
 from conformance.trace import Trace
-from conformance.verdict import Finding, Outcome, Span, Verdict, inconclusive
+from conformance.verdict import Finding, Outcome, Span, Verdict, counted, inconclusive
 
 NO_BEATS = "no heartbeat was received: there is nothing to judge (see HBT-001)"
 
@@ -32,12 +32,16 @@ def keeps_the_rate(trace: Trace, profile: Profile) -> Outcome:
             f"1 heartbeat every {profile['heartbeat.interval_s']:g} s, {limit:.0%} more or less",
             seen,
             remedy="send by a fixed schedule (next = next + interval), not by a pause after the work",
-            evidence=(stretch.datagrams[0].event.reference, stretch.datagrams[-1].event.reference),
+            evidence=_ends(stretch.datagrams),
             span=stretch.span,
             margin_s=miss(abs(deviation), limit, guard) * length,  # the beats too few or too many, times the interval
         ),
     )
     return tally.outcome(NO_BEATS)
+
+
+def _ends(seen: Sequence[Datagram]) -> tuple[str, str]:
+    return seen[0].event.reference, seen[-1].event.reference
 
 
 def _rate_deviation(stretch: Stretch, interval: float) -> tuple[float, float]:
@@ -64,7 +68,7 @@ def has_no_gap(trace: Trace, profile: Profile) -> Outcome:
     needed = profile.number("heartbeat.interval_s") * profile.number("heartbeat.missed_max")
     if total < needed:
         tally.unclear.append(f"{total:.1f} s were observed, no gap could have shown")
-    tally.right.append(f"no gap in {total:.1f} s")
+    tally.good(f"no gap in {total:.1f} s", *(end for stretch in found for end in _ends(stretch.datagrams)))
     return tally.outcome(NO_BEATS)
 
 
@@ -98,11 +102,12 @@ def is_regular(trace: Trace, profile: Profile) -> Outcome:
         return inconclusive("every interval has a change of state beside it")
     p95 = deviations[math.ceil(0.95 * len(deviations)) - 1]
     limit, guard = profile.number("heartbeat.jitter_p95_should"), profile.number("host.guard_rate")
-    seen = f"a 95th percentile of {p95:.1%} over {len(deviations)} intervals"
+    seen = f"a 95th percentile of {p95:.1%} over {counted(len(deviations), 'interval')}"
     finding = Finding(
         f"intervals within {limit:.0%} of {interval:g} s (95th percentile)",
         seen,
         remedy="send at start + n times the interval, from a work loop that never blocks for long",
+        evidence=_ends(stretch.datagrams),
         span=stretch.span,
         margin_s=_shaken_s(deviations, limit + guard) * interval,
     )
@@ -142,9 +147,9 @@ def outlives_services(trace: Trace, profile: Profile) -> Outcome:
         return inconclusive(f"bus, NTP, DNS and backends were not away together for {window:g} s after a running beat")
     tally = Tally()
     for span in long:
-        before = [d.at for d in seen if d.at <= span.begin][-1:]
-        judge_gaps(tally, [*before, *(d.at for d in seen if span.begin < d.at <= span.end)], span.end, profile)
-        tally.right.append(f"no gap in {span.end - span.begin:.1f} s without services")
+        beats = [*[d for d in seen if d.at <= span.begin][-1:], *(d for d in seen if span.begin < d.at <= span.end)]
+        judge_gaps(tally, [d.at for d in beats], span.end, profile)
+        tally.good(f"no gap in {span.end - span.begin:.1f} s without services", *_ends(beats))
     return tally.outcome(NO_BEATS)
 
 

@@ -9,16 +9,17 @@ from conformance.checks.spoken import fault_of_answer
 from conformance.checks.waiting import vain_s, vain_span, whole_s
 from conformance.profile import Profile
 from conformance.trace import Event, Trace
-from conformance.verdict import Finding, Outcome, failed, inconclusive, passed
+from conformance.verdict import Finding, Outcome, counted, failed, few, inconclusive, passed
 
 
 def resolves_names(trace: Trace, profile: Profile) -> Outcome:
     """OTT-001: every FQDN of the app resolves in the operator's DNS to the app's address."""
     del profile  # every check has the same signature
     address = app_address(trace)
-    findings, unasked = [], []
+    findings, unasked, proof = [], [], list[str]()
     for endpoint in trace.application.endpoints:
         asked = [q for q in trace.of("dns-query") if q["name"] == endpoint.fqdn.lower() and q["type"] == "A"]
+        proof += [query.reference for query in asked[:1]]
         if not asked:
             unasked.append(endpoint.fqdn)
         wrong = [query for query in asked if query["answer"].split() != [address]]
@@ -28,9 +29,9 @@ def resolves_names(trace: Trace, profile: Profile) -> Outcome:
             findings.append(Finding(address, seen, where, remedy, (wrong[0].reference,)))
     if findings:
         return failed(findings)
-    if unasked:
-        return inconclusive(f"nobody asked for {', '.join(unasked)}")
-    return passed(f"{len(trace.application.endpoints)} names resolve to {address}")
+    if unasked or not proof:
+        return inconclusive(f"nobody asked for {', '.join(unasked) or 'a name of the app'}")
+    return passed(f"resolved to {address}: {counted(len(trace.application.endpoints), 'name')}", proof)
 
 
 def serves_ues(trace: Trace, profile: Profile) -> Outcome:
@@ -52,21 +53,23 @@ def _serves(trace: Trace, profile: Profile, origins: Sequence[str]) -> Outcome:
     crossings = Crossings(trace)
     if crossings.missing:
         return inconclusive(f"not every packet was captured on {crossings.missing}")
-    findings, doubts, count = [], [], 0
+    findings, doubts, proof = [], [], list[str]()
     for service in trace.application.services:
         flows = _flows(trace, service, origins)
         if not flows:
             doubts.append(f"nobody asked for {service.protocol}/{service.port}")
         for flow in flows:
-            count += 1
+            proof.append(flow.reference)
             judged = _judge(flow, service, profile, crossings, trace)
             findings += [judged] if isinstance(judged, Finding) else []
             doubts += [judged] if isinstance(judged, str) and judged else []
     if findings:
         return failed(findings)
-    if doubts or not count:
+    if doubts or not proof:
         return inconclusive("; ".join(doubts[:3]) or "the app declares no service")
-    return passed(f"{len(trace.application.services)} services answered {count} times from {app_address(trace)}")
+    services, times = (counted(*one) for one in ((len(trace.application.services), "service"), (len(proof), "time")))
+    captures = [f"capture:{nic}" for nic in trace.application.nics if nic != "service"]
+    return passed(f"{services} answered {times} from {app_address(trace)}", [*few(proof, 6), *captures])
 
 
 def _flows(trace: Trace, service: Service, origins: Sequence[str]) -> list[Event]:
@@ -89,7 +92,8 @@ def _judge(flow: Event, service: Service, profile: Profile, crossings: Crossings
     evidence = (flow.reference, (down.from_app or up.to_app)[0].evidence)
     span, server = vain_span(trace, flow), f"{flow['server_address']}:{flow['server_port']}"
     if not down.from_app:
-        seen = f"{len(up.to_app)} packets reached the vNIC, none answered"
+        error = f" ({flow['error']})" if flow["error"] else ""
+        seen = f"{counted(len(up.to_app), 'packet')} reached the vNIC, none answered{error}"
         remedy = f"listen on {flow['server_address']} (or on all addresses), and let the guest's own firewall admit it"
         margin_s = whole_s(span.end - min(up.to_app[0].at, span.begin))
         return Finding("an answer", seen, where, remedy, evidence, span, margin_s)

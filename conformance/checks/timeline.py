@@ -20,18 +20,22 @@ _PLANNED = "harness"
 class Boot:
     """From a start or reset to the next one, to a planned end, or to the end of what was observed.
 
-    begin is when the guest began to run: of a VM that was reset while suspended, its resume. A guest that powers off
-    unasked has not ended its boot: it is still expected to beat. followed_by is the reason of what ended it, "" for the
-    end of the observation.
+    event is its start or reset. begin is when the guest began to run: of a VM that was reset while suspended, its
+    resume. A guest that powers off unasked has not ended its boot: it is still expected to beat. followed_by is the
+    reason of what ended it, "" for the end of the observation.
     """
 
-    number: int
+    event: Event
     begin: float
     end: float
     reason: str
     drill: str
     followed_by: str
     suspended: tuple[Span, ...]
+
+    @property
+    def number(self) -> int:
+        return int(self.event["boot"])
 
     @property
     def length_s(self) -> float:
@@ -97,7 +101,7 @@ def boots(trace: Trace) -> tuple[Boot, ...]:
         span = Span(_running_from(start, events), stop.at if stop else limit)
         found.append(
             Boot(
-                number=start["boot"],
+                event=start,
                 begin=span.begin,
                 end=span.end,
                 reason=start["reason"],

@@ -12,7 +12,7 @@ from conformance.checks.flows import Selection
 from conformance.checks.waiting import vain_s, vain_span
 from conformance.profile import Profile
 from conformance.trace import Event, Trace
-from conformance.verdict import Finding, Outcome, Span, failed, inconclusive, passed
+from conformance.verdict import Finding, Outcome, Span, counted, failed, few, inconclusive, passed
 
 _LAB = "a fault of the lab: report it"
 
@@ -43,7 +43,8 @@ def _untouched(trace: Trace, crossings: Crossings, concerns: Callable[[Event], b
     findings = [finding for flow in flows for finding in _changes(flow, crossings, trace)]
     if findings:
         return failed(findings)
-    return passed(f"{len(flows)} flows crossed as the same bytes, none on a vNIC")
+    evidence = (*few((flow.reference for flow in flows), 4), "capture:s1u-enb", "capture:s1u-epc", "capture:sgi")
+    return passed(f"{counted(len(flows), 'flow')} crossed as the same bytes, none on a vNIC", evidence)
 
 
 def _changes(flow: Event, crossings: Crossings, trace: Trace) -> Iterator[Finding]:
@@ -53,7 +54,7 @@ def _changes(flow: Event, crossings: Crossings, trace: Trace) -> Iterator[Findin
     for uplink in (True, False):
         way = crossings.way(key, uplink)
         if way.to_app:
-            yield _fact(flow, "no packet on a vNIC", f"{len(way.to_app)} packets", way.to_app[0])
+            yield _fact(flow, "no packet on a vNIC", counted(len(way.to_app), "packet"), way.to_app[0])
         yield from _altered(flow, key, uplink, way, crossings)
 
 
@@ -85,13 +86,14 @@ def bypasses_when_down(trace: Trace, profile: Profile) -> Outcome:
     down = next((event.at for event in switches if event["active"]), None)
     if down is None:
         return inconclusive("UE traffic was not made to bypass the app")
-    findings, during, after = [], 0, 0
+    findings, during, after, proof = [], 0, 0, list[str]()
     for flow in selection.flows:
         past = _state(trace, flow.event)
         if past is None:
             continue
         handed = [seen for direction in flow.directions for seen in direction.way.to_app]
         during, after = during + past, after + (not past)
+        proof.append(flow.event.reference)
         if past and handed:
             finding = _fact(flow.event, "no packet on a vNIC while bypassed", f"{len(handed)}", handed[0])
             findings.append(_timed(finding, flow.event))  # the switch's own stamp may be late
@@ -110,7 +112,8 @@ def bypasses_when_down(trace: Trace, profile: Profile) -> Outcome:
         return failed(findings)
     if not during or not after:
         return inconclusive(f"{during} selected flows while bypassed and {after} while not: both are needed")
-    return passed(f"{during} flows bypassed the app, {after} passed its vNIC")
+    evidence = (*few((switch.reference for switch in switches), 4), *few(proof, 4))
+    return passed(f"{counted(during, 'flow')} bypassed the app, {after} passed its vNIC", evidence)
 
 
 def _state(trace: Trace, flow: Event) -> bool | None:

@@ -11,6 +11,7 @@ from lxml import etree
 from conformance.package.descriptor_envelope import OVF, SETTINGS, Envelope
 from conformance.package.document import Collector
 from conformance.profile import Profile
+from conformance.verdict import counted
 
 CPU, MEMORY, ETHERNET, CD_ROM, DISK = 3, 4, 10, 15, 17
 _NAMES = {
@@ -125,7 +126,7 @@ def _count_cpus(section: etree._Element, items: list[_Item], profile: Profile, f
     if any(item.malformed for item in items):
         return 0
     if cpus != allowed or any(item.quantity is None for item in items):
-        seen = f"{cpus} in {len(items)} CPU items" if items else "no item of ResourceType 3"
+        seen = f"{cpus} in {counted(len(items), 'CPU item')}" if items else "no item of ResourceType 3"
         remedy = f"ask for it with one Item of ResourceType 3 and VirtualQuantity {allowed}"
         faults.add("RES-001", items[0].element if items else section, f"exactly {allowed} CPU", seen, remedy)
     return cpus

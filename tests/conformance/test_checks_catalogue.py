@@ -1,6 +1,8 @@
 """The catalogue names what a check looks at; what it does look at is seen over the unit tables' traces."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -29,7 +31,7 @@ from conformance.package import open_package
 from conformance.profile import Profile
 from conformance.profile import load as load_profile
 from conformance.trace import Event, Frame, Trace, make_trace
-from conformance.verdict import Span
+from conformance.verdict import REFERENCES_MAX, Outcome, Span, Verdict
 
 CATALOGUE = load_catalogue()
 JUDGED = [r.id for r in CATALOGUE.requirements.values() if r.scope == "run" and trace_check(r.id)]
@@ -139,6 +141,36 @@ def test_the_catalogue_names_what_a_check_looks_at(requirement: str) -> None:
     named = CATALOGUE[requirement]
     assert sorted(named.kinds) == sorted(kinds - OF_ALL)
     assert sorted(named.reads) == sorted(paths)
+
+
+@cache
+def outcomes_of(requirement: str) -> tuple[Outcome, ...]:
+    """What a check over traces makes of every trace of its module's unit tables."""
+    check, module = trace_check(requirement), TRACE_MODULES[requirement[:3]]
+    assert check is not None
+    profile = forwarding.SMALL if module == "forwarding" else load_profile()
+    found = []
+    for trace in traces_of(module):
+        with suppress(BrokenLab):
+            found.append(check(trace, profile))
+    return tuple(found)
+
+
+@pytest.mark.parametrize("requirement", JUDGED)
+def test_a_pass_says_what_it_rests_on(requirement: str) -> None:
+    passes = [outcome for outcome in outcomes_of(requirement) if outcome.verdict is Verdict.PASS]
+    assert passes
+    for outcome in passes:
+        assert 1 <= len(outcome.evidence) <= REFERENCES_MAX, outcome
+        assert all(re.fullmatch(r"trace:\d+|capture:[a-z0-9-]+(@\d+\.\d{6})?", one) for one in outcome.evidence), (
+            outcome
+        )
+
+
+@pytest.mark.parametrize("requirement", [one for one in JUDGED if CATALOGUE[one].in_force])
+def test_unit_tables_bring_about_every_verdict(requirement: str) -> None:
+    seen = {outcome.verdict for outcome in outcomes_of(requirement)}
+    assert {Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE} <= seen
 
 
 def test_the_catalogue_names_what_reading_and_checking_a_package_looks_at(tmp_path: Path) -> None:
