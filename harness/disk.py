@@ -137,5 +137,7 @@ def _call(command: str, *arguments: str) -> None:
     except FileNotFoundError as error:
         package = _PACKAGES[command]
         raise UsageError(f"{command} is not installed: apt-get install --no-install-recommends {package}") from error
+    if "No space left" in done.stderr:
+        raise UsageError(f"{command}: No space left on device; make room and run again")
     if done.returncode:
         raise EnvironmentFault(f"{command}: {(done.stderr or done.stdout).strip() or f'status {done.returncode}'}")

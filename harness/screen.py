@@ -17,3 +17,4 @@ def silence(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
+    stream.flush()  # now: whoever put the stream aside may put it back before Python's end
