@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -285,7 +286,8 @@ def test_clients_come_back_after_an_outage(mosquitto: Path, tmp_path: Path, prot
 def test_a_broker_that_dies_is_told(mosquitto: Path, tmp_path: Path) -> None:
     with bus_process(mosquitto, tmp_path) as bus:
         children = Path(f"/proc/{bus.process.pid}/task/{bus.process.pid}/children").read_text().split()
-        subprocess.run(["kill", "-KILL", *children], check=True)
+        for child in children:
+            os.kill(int(child), signal.SIGKILL)
         trace = bus.wait_for(lambda t: bool(t.of("process-died")), "process-died")
         assert dict(trace.of("process-died")[0].fields) == {"process": "mosquitto", "status": -9}
 
