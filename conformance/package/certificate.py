@@ -23,6 +23,8 @@ from conformance.package.manifest import describe_line, split_line
 from conformance.profile import Profile
 from conformance.verdict import Finding
 
+RD_UNIT = "R&D, not for deployment"
+"""The organisational unit of roots that `racs ca` makes: they are of the trust profile rd wherever they are put."""
 _BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 _COLUMNS_MAX = 76  # RFC 7468 2 says 64 for writers, RFC 2045 and older writers 76
 MEND = (

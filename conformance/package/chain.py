@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
-from conformance.package.certificate import Trust, public_key
+from conformance.package.certificate import RD_UNIT, Trust, public_key
 from conformance.profile import Profile
 from conformance.verdict import Finding
 
@@ -144,7 +144,7 @@ def _where(certificate: x509.Certificate) -> str:
 
 def _broken(path: Sequence[x509.Certificate], trust: Trust) -> tuple[Finding, ...]:
     """The rules of RFC 5280 6.1 that the path breaks; the root counts as a certificate of it (PKG-007: "every")."""
-    found: list[Finding] = []
+    found: list[Finding] = list(_of_other_profile(path[-1], trust))
     for depth, certificate in enumerate(path):
         found += _out_of_time(certificate, trust)
         try:
@@ -159,6 +159,15 @@ def _broken(path: Sequence[x509.Certificate], trust: Trust) -> tuple[Finding, ..
                 found.append(Finding("critical extensions that are processed", seen, _where(certificate), remedy))
         found += _unfit_issuer(path, depth, extensions) if depth else _unfit_leaf(certificate, extensions)
     return tuple(found)
+
+
+def _of_other_profile(root: x509.Certificate, trust: Trust) -> Iterator[Finding]:
+    """Contract 1: a root of another trust profile, which a root for R&D stays wherever it is put."""
+    units = root.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
+    if trust.profile == "production" and root in trust.roots and RD_UNIT in [unit.value for unit in units]:
+        remedy = "sign with a certificate of the platform's owner; take this root out of the production roots"
+        seen = f"{describe(root)}, which names itself {RD_UNIT!r}"
+        yield Finding("a root of the trust profile 'production'", seen, _where(root), remedy)
 
 
 def _out_of_time(certificate: x509.Certificate, trust: Trust) -> Iterator[Finding]:

@@ -43,6 +43,7 @@ class Form:
     extension out."""
 
     name: str
+    unit: str = ""
     kind: str = "P-256"
     modulus: int = 0
     ca: bool | None = None
@@ -67,8 +68,9 @@ _USAGES = (
 )  # fmt: skip
 
 
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+def _name(form: Form) -> x509.Name:
+    units = [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, form.unit)] if form.unit else []
+    return x509.Name([*units, x509.NameAttribute(NameOID.COMMON_NAME, form.name)])
 
 
 @cache
@@ -78,8 +80,8 @@ def issue(form: Form, issuer: Form | None = None) -> x509.Certificate:
     key = rsa.RSAPublicNumbers(65537, form.modulus).public_key() if form.modulus else form.key.public_key()
     builder = (
         x509.CertificateBuilder()
-        .subject_name(_name(form.name))
-        .issuer_name(_name((issuer or form).name))
+        .subject_name(_name(form))
+        .issuer_name(_name(issuer or form))
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(form.begin)

@@ -1,8 +1,10 @@
 """PKG-001 to PKG-015 over whole packages: valid variations pass all, one defect trips its one id."""
 
 import os
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -106,6 +108,16 @@ def test_a_trust_profile_without_the_root_fails(tmp_path: Path) -> None:
     outcomes = judge(tmp_path, Kit().build(), Trust("production", (issue(FAR_ROOT),), NOW))
     assert with_verdict(outcomes, Verdict.FAIL) == {"PKG-007"}
     assert "production" in outcomes["PKG-007"].findings[0].expected
+
+
+@pytest.mark.parametrize(("profile", "fails"), [("production", {"PKG-007"}), ("rd", set())])
+def test_a_root_for_rd_is_none_for_production(
+    tmp_path: Path, profile: Literal["production", "rd"], fails: set[str]
+) -> None:
+    root = replace(ROOT, name="R&D root", unit="R&D, not for deployment")
+    outcomes = judge(tmp_path, chained(issue(LEAF, root)).build(), Trust(profile, (issue(root),), NOW))
+    assert with_verdict(outcomes, Verdict.FAIL) == fails
+    assert not fails or "take this root out" in outcomes["PKG-007"].findings[0].remedy
 
 
 def test_the_root_s_own_signature_may_be_weak(tmp_path: Path) -> None:
