@@ -50,6 +50,8 @@ def build_image(app_folder: Path, output: Path, cache: Path, progress: Callable[
             try:
                 shutil.copyfile(image, partial)
                 partial.replace(output)
+            except OSError as error:  # its file name would be the cache's, or the partial one's
+                raise UsageError(f"{output}: {error.strerror}; give a place that can be written") from error
             finally:
                 partial.unlink(missing_ok=True)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,10 +16,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from conformance.errors import UsageError
 from conformance.package.build import Signer, SigningKey
+from conformance.package.certificate import RD_UNIT
 
 KeyKind = Literal["P-256", "RSA-3072"]
 _ROOT_DAYS, _LEAF_DAYS = 3650, 1095
 _FILE_BYTES_MAX = 1 << 20
+_NAME_CHARACTERS_MAX = 64  # X.520: the upper bound of an organisation's and of a common name
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +42,15 @@ def make_ca(folder: Path, subject: str, at: datetime, kind: KeyKind = "P-256") -
     """
     if kind not in get_args(KeyKind):
         raise UsageError(f"no kind of key {kind!r}: choose one of {', '.join(get_args(KeyKind))}")
-    if not subject.strip() or len(subject) > 64:  # X.520: the upper bound of an organisation's name
+    if not subject.strip() or len(subject) > _NAME_CHARACTERS_MAX:
         raise UsageError(f"a subject has 1 to 64 characters, this one {len(subject)}: give your organisation's name")
     begin = at.replace(microsecond=0)
     root_key, signer_key = _make_key(kind), _make_key(kind)
-    root_name = _name(subject, f"{subject} RACS R&D root, not for deployment"[:64])
+    root_name = _name(subject, f"R&D root of {subject}, not for deployment", "R&D root, not for deployment")
     root = _certify_root(root_key, root_name, begin)
-    signer = _certify_signer(signer_key, _name(subject, f"{subject} R&D signer"[:64]), root, root_key, begin)
+    signer = _certify_signer(
+        signer_key, _name(subject, f"R&D signer of {subject}", "R&D signer"), root, root_key, begin
+    )
     files = AuthorityFiles(folder / "root.crt", folder / "signer.key", folder / "signer.crt")
     private = signer_key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -64,12 +69,13 @@ def _make_key(kind: KeyKind) -> SigningKey:
     return ec.generate_private_key(ec.SECP256R1()) if kind == "P-256" else rsa.generate_private_key(65537, 3072)
 
 
-def _name(organisation: str, common: str) -> x509.Name:
+def _name(organisation: str, common: str, short: str) -> x509.Name:
+    """short is the common name where the other is too long; the organisation stands beside it in any case."""
     return x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation),
-            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "R&D, not for deployment"),
-            x509.NameAttribute(NameOID.COMMON_NAME, common),
+            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, RD_UNIT),
+            x509.NameAttribute(NameOID.COMMON_NAME, common if len(common) <= _NAME_CHARACTERS_MAX else short),
         ]
     )
 
@@ -121,20 +127,27 @@ def _certify(builder: x509.CertificateBuilder, key: SigningKey, issuer: SigningK
 
 
 def _write_new(files: Iterable[tuple[Path, bytes, int]]) -> None:
-    """Write all of them or none; a file that is there already is never touched."""
+    """Write all of them or none, in folders made for them; a file that is there already is never touched."""
     written: list[Path] = []
+    made: list[Path] = []
+    folder = Path()
     try:
         for path, content, mode in files:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            folder = path.parent
+            made += [one for one in (folder, *folder.parents) if not one.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
                 written.append(path)
                 file.write(content)
     except OSError as error:
         for path in written:
             path.unlink()
+        for one in made:
+            with suppress(OSError):  # not made yet, or something else is in it
+                one.rmdir()
         if isinstance(error, FileExistsError) and error.filename:
             raise UsageError(f"{error.filename} is there already: give another folder, or move it away") from error
-        raise UsageError(f"{error.filename or 'the folder'} cannot be written: {error.strerror}") from error
+        raise UsageError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
 
 
 def trust_root(root: Path, folder: Path) -> Path:

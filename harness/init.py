@@ -30,6 +30,9 @@ from typing import NoReturn
 MARKER = "/run/racs-lab"
 RUNTIME = "/run/user"  # the worker's XDG_RUNTIME_DIR: without one libvirt would leave files in the user's home
 SYSTEM_PATH = ":/usr/sbin:/sbin"  # an ordinary user's PATH lacks them, and nft and dnsmasq are there
+_MEND_MOUNTS = (
+    "Run it outside a chroot or container, or with docker run --privileged: it mounts its own /proc, /sys and /run.\n"
+)
 USAGE = 4  # exit status: the call or the machine lacks something
 
 # <linux/sched.h>, <linux/mount.h>, <linux/prctl.h>, <linux/capability.h>, <linux/sockios.h>, <linux/if.h>
@@ -114,7 +117,7 @@ def _init(alive: int, signals: set[signal.Signals], mask: set[int | signal.Signa
         _mount_private()
         _raise_loopback()
     except (_Refused, OSError) as error:
-        sys.stderr.write(f"racs: cannot set up the lab's namespaces: {error}\n")
+        sys.stderr.write(f"racs: cannot set up the lab's namespaces: {error}\n{_MEND_MOUNTS}")
         return USAGE
     worker = os.fork()
     if worker == 0:

@@ -64,7 +64,9 @@ def require_file(path: Path, what: str) -> None:
         raise UsageError(f"{path} is a folder; give the {what}'s file")
     if not path.exists():
         raise UsageError(f"{path} is not there; give the path of the {what}")
-    if not path.is_file() or not os.access(path, os.R_OK):
+    if not path.is_file():
+        raise UsageError(f"{path} is no regular file; give the {what}'s file")
+    if not os.access(path, os.R_OK):
         raise UsageError(f"{path} cannot be read; check its permissions")
 
 

@@ -1,6 +1,7 @@
 """The R&D authority, and what users bring as roots, keys and chains."""
 
 import os
+import resource
 import stat
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -79,8 +80,35 @@ def test_a_request_that_makes_no_sense(tmp_path: Path, subject: str, kind: KeyKi
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_long_subject_is_no_trouble(tmp_path: Path) -> None:
-    assert make_ca(tmp_path, "x" * 64, NOW).root.exists()
+@pytest.mark.parametrize(
+    ("subject", "root", "signer"),
+    [
+        ("Example", "R&D root of Example, not for deployment", "R&D signer of Example"),
+        ("x" * 40, "R&D root, not for deployment", f"R&D signer of {'x' * 40}"),
+        ("x" * 64, "R&D root, not for deployment", "R&D signer"),
+    ],
+)
+def test_common_names_are_never_cut(tmp_path: Path, subject: str, root: str, signer: str) -> None:
+    files = make_ca(tmp_path, subject, NOW)
+    made = [x509.load_pem_x509_certificate(path.read_bytes()) for path in (files.root, files.certificate)]
+    names = [one.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value for one in made]
+    assert names == [root, signer]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_full_disk_names_the_folder_and_leaves_nothing(tmp_path: Path, there: bool) -> None:
+    folder = tmp_path / "deep" / "ca"
+    if there:
+        folder.mkdir(parents=True)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))  # EFBIG, raised where ENOSPC would be
+    try:
+        with pytest.raises(UsageError, match="cannot be written") as caught:
+            make_ca(folder, "Example Apps", NOW)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(folder) in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == ([tmp_path / "deep", folder] if there else [])
 
 
 def test_trusting_a_root_twice_is_once(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def files(folder: Path, delivery: Delivery) -> dict[str, str]:
     [
         ("{missing}", ["--root={root}"], "missing is not there; give the path of the package"),
         ("{folder}", ["--root={root}"], "is a folder; give the package's file"),
-        ("{fifo}", ["--root={root}"], "cannot be read; check its permissions"),
+        ("{fifo}", ["--root={root}"], "is no regular file; give the package's file"),
         ("{locked}", ["--root={root}"], "cannot be read; check its permissions"),
         ("{ova}", ["--root={root}", "--colour"], "--colour"),
         ("{ova}", ["--root={root}", "--trust=prod"], "no trust profile 'prod': choose one of rd, production"),
