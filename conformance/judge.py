@@ -1,16 +1,17 @@
 """From evidence to verdicts: runs a check and lets the host's disturbances withdraw what it cannot stand for. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from conformance.catalogue import Catalogue, Requirement
 from conformance.certification import Judgement
 from conformance.checks import package_check, trace_check
 from conformance.errors import EnvironmentFault
+from conformance.package.header import ACL_PATH
 from conformance.profile import Profile
 from conformance.trace import Trace
-from conformance.verdict import Outcome, Verdict, inconclusive, merge, not_applicable, not_judged, settle
+from conformance.verdict import Outcome, Verdict, few, inconclusive, merge, not_applicable, not_judged, settle
 
 if TYPE_CHECKING:
     from conformance.package import Package
@@ -40,7 +41,30 @@ def judge_package(requirement: Requirement, package: "Package", profile: Profile
         return not_judged("it has no check in this version of the suite")
     if package.application is not None and not requirement.applies_to(package.application):
         return not_applicable(_why_not(requirement))
-    return check(package, profile, trust)
+    outcome = check(package, profile, trust)
+    return (
+        replace(outcome, evidence=_looked_at(requirement.id, package)) if outcome.verdict is Verdict.PASS else outcome
+    )
+
+
+# The ends of the names of the members that a check looks at; the descriptor where nothing is said, "" for all members.
+_MEMBERS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("PKG-001", "PKG-002", "PKG-003", "PKG-005", "PKG-015"), ("",)),
+    "PKG-004": (".mf",),
+    "PKG-006": (".mf", ".cert"),
+    **dict.fromkeys(("PKG-007", "PKG-008", "PKG-009"), (".cert",)),
+    "PKG-011": (),
+    **dict.fromkeys(("PKG-012", "PKG-013", "PKG-014"), (ACL_PATH,)),
+}
+_OF_THE_IMAGE = ("PKG-010", "PKG-011")
+
+
+def _looked_at(requirement: str, package: "Package") -> tuple[str, ...]:
+    ends = _MEMBERS.get(requirement, (".ovf",))
+    names = [member.name for member in package.archive.members if member.name.endswith(ends)]
+    if requirement in _OF_THE_IMAGE and package.image:
+        names.append(package.image.name)
+    return few(f"package:{name}@0" for name in names)
 
 
 def _why_not(requirement: Requirement) -> str:

@@ -13,7 +13,7 @@ from conformance.package.certificate import Trust
 from conformance.package.header import ACL_PATH, PACK
 from conformance.package.manifest import MEND, Entry, Manifest
 from conformance.profile import Profile
-from conformance.verdict import Finding, Outcome, failed, not_judged, passed
+from conformance.verdict import Finding, Outcome, counted, failed, not_judged, passed
 
 PARTS = (".ovf", ".mf", ".cert")
 _UNLISTED = (".mf", ".cert")
@@ -91,7 +91,9 @@ def check_set(package: Package, profile: Profile, trust: Trust) -> Outcome:
         findings += [Finding(f"one {suffix}", "none", "the archive", PACK) for suffix in missing]
         findings += _not_there(package)
     count = len(package.archive.members)
-    return settled(findings, doubt or references_doubt(package), f"{count} members, all of which belong here")
+    return settled(
+        findings, doubt or references_doubt(package), f"{counted(count, 'member')}, all of which belong here"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ def check_manifest(package: Package, profile: Profile, trust: Trust) -> Outcome:
     doubt = members_doubt(package) or (f"{missing[0]} is not in the archive (PKG-003, PKG-010)" if missing else "")
     if known_strangers:
         doubt = doubt or f"{min(known_strangers)} does not belong here (PKG-003)"
-    return settled(findings, doubt, f"{len(listed)} files listed")
+    return settled(findings, doubt, f"{counted(len(listed), 'file')} listed")
 
 
 def check_digests(package: Package, profile: Profile, trust: Trust) -> Outcome:
@@ -183,7 +185,9 @@ def check_digests(package: Package, profile: Profile, trust: Trust) -> Outcome:
         for entry, member in pairs
         if entry.sha256 != member.sha256
     ]
-    return settled(findings, _digests_doubt(package, package.manifest, len(pairs)), f"{len(pairs)} digests are right")
+    return settled(
+        findings, _digests_doubt(package, package.manifest, len(pairs)), f"right: {counted(len(pairs), 'digest')}"
+    )
 
 
 def _digests_doubt(package: Package, manifest: Manifest, compared: int) -> str:

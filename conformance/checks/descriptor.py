@@ -9,7 +9,7 @@ from conformance.checks.contents import absence
 from conformance.package import Package, acl
 from conformance.package.certificate import Trust
 from conformance.profile import Profile
-from conformance.verdict import Finding, Outcome, Verdict, failed, not_applicable, not_judged, passed
+from conformance.verdict import Finding, Outcome, Verdict, counted, failed, not_applicable, not_judged, passed
 
 Check = Callable[[Package, Profile, Trust], Outcome]
 
@@ -83,7 +83,9 @@ def _type(wanted: str) -> Callable[[Application], str]:
 
 def _features(package: Package, profile: Profile, trust: Trust) -> Outcome:
     """DSC-010: what the descriptor says of features, and that the ACL lets AFM reach them."""
-    judged = _check("DSC-010", lambda app: f"{len(app.features)} features", _has_features, package, profile, trust)
+    judged = _check(
+        "DSC-010", lambda app: counted(len(app.features), "feature"), _has_features, package, profile, trust
+    )
     application = package.application
     if application is None or not application.features or judged.verdict not in (Verdict.PASS, Verdict.FAIL):
         return judged
@@ -156,13 +158,25 @@ CHECKS: Mapping[str, Check] = {
         for requirement, reason, applies in (
             ("DSC-003", lambda app: f"{app.id}, {app.type}, {app.vendor} {app.product} {app.version}", _always),
             ("DSC-004", lambda app: f"NICs {', '.join(app.nics)}", _always),
-            ("DSC-007", lambda app: f"{len(app.services)} services at {app.endpoints[0].fqdn}", _type("terminating")),
+            (
+                "DSC-007",
+                lambda app: f"{counted(len(app.services), 'service')} at {app.endpoints[0].fqdn}",
+                _type("terminating"),
+            ),
             ("DSC-008", _ports, lambda app: "" if app.forwards else "the app declares no port forwarding"),
-            ("DSC-009", lambda app: f"{len(app.mounts)} mounts on {app.disk_capacity_bytes / _GIB:g} GiB", _always),
+            (
+                "DSC-009",
+                lambda app: f"{counted(len(app.mounts), 'mount')} on {app.disk_capacity_bytes / _GIB:g} GiB",
+                _always,
+            ),
             ("DSC-011", lambda app: "a guest system of the Red Hat family", _always),
             ("DSC-012", lambda app: "no device outside the profile's set", _always),
             ("DSC-013", lambda app: "ovf:transport has iso", _always),
-            ("DSC-014", lambda app: f"a beat each {app.heartbeat_interval_s:g} s, {len(app.allows)} Allows", _always),
+            (
+                "DSC-014",
+                lambda app: f"a beat each {app.heartbeat_interval_s:g} s, {counted(len(app.allows), 'Allow')}",
+                _always,
+            ),
             ("RES-001", lambda app: f"{app.cpus} CPU", _always),
             ("RES-002", lambda app: f"{app.memory_mib} MiB", _always),
             ("RES-003", lambda app: f"{app.disk_capacity_bytes / _GIB:g} GiB", _always),

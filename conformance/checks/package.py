@@ -8,7 +8,7 @@ from conformance.package import Package
 from conformance.package.certificate import Trust
 from conformance.package.header import ACL_PATH
 from conformance.profile import Profile
-from conformance.verdict import Finding, Outcome, not_applicable, not_judged
+from conformance.verdict import Finding, Outcome, counted, not_applicable, not_judged
 
 _MEND_ACL = (
     f'keep the access list at {ACL_PATH}, with a File of References, and application="THE ID" in its acl element'
@@ -19,7 +19,9 @@ def _check_archive(package: Package, profile: Profile, trust: Trust) -> Outcome:
     """PKG-001: the archive, header by header."""
     archive = package.archive
     doubt = members_doubt(package) if archive.stopped_by else ""
-    return settled(package.findings("PKG-001"), doubt, f"{len(archive.members)} members in {archive.size} bytes")
+    return settled(
+        package.findings("PKG-001"), doubt, f"{counted(len(archive.members), 'member')} in {archive.size} bytes"
+    )
 
 
 def _check_bounds(package: Package, profile: Profile, trust: Trust) -> Outcome:
@@ -76,7 +78,7 @@ def _check_grants(requirement: str) -> Callable[[Package, Profile, Trust], Outco
         broken = package.acl is None or _acl_bound(package) or package.findings("PKG-012")
         count = len(package.acl.permissions) if package.acl else 0
         doubt = f"{ACL_PATH} could not be read (PKG-012)" if broken else ""
-        return settled(package.findings(requirement), doubt, f"{count} grants")
+        return settled(package.findings(requirement), doubt, counted(count, "grant"))
 
     return check
 

@@ -7,7 +7,7 @@ from conformance.profile import Profile
 from conformance.rules import language
 from conformance.rules.analysis import Budget, Fields, Undecided, can_match, matches_everything, satisfying_packet
 from conformance.rules.expression import And, Comparison, Expression, Membership, Not, Or, fields, mirrored
-from conformance.verdict import Finding, Outcome, failed, inconclusive, not_judged, passed
+from conformance.verdict import Finding, Outcome, counted, failed, inconclusive, not_judged, passed
 
 _OF_A_PACKET = {"dscp", "length"}  # an answer's are its own: they do not tell which flow it belongs to
 _DIRECTIONS: tuple[Direction, Direction] = ("uplink", "downlink")
@@ -35,7 +35,11 @@ def judge_selection(application: Application, profile: Profile) -> Outcome:
                 findings.append(Finding(expected, "all IPv4 packets selected", where, remedy))
     except Undecided:
         return failed(findings) if findings else inconclusive(_INTRICATE)
-    return failed(findings) if findings else passed(f"{len(rules)} rules, each with packets to select, none for all")
+    return (
+        failed(findings)
+        if findings
+        else passed(f"{counted(len(rules), 'rule')}, each with packets to select, none for all")
+    )
 
 
 def judge_symmetry(application: Application, profile: Profile) -> Outcome:

@@ -8,7 +8,7 @@ from conformance.checks.contents import PARTS, absence, settled
 from conformance.package import Package, chain
 from conformance.package.certificate import MEND, CertificateFile, Signature, Trust, has_signature_form, signed_by
 from conformance.profile import Profile
-from conformance.verdict import Finding, Outcome, not_judged
+from conformance.verdict import Finding, Outcome, counted, not_judged
 
 
 def check_signature(package: Package, profile: Profile, trust: Trust) -> Outcome:
@@ -96,7 +96,9 @@ def check_strength(package: Package, profile: Profile, trust: Trust) -> Outcome:
         return not_judged(doubt)
     built = _chain(package, trust)
     doubt = "" if built.trusted else "the chain does not reach a root (PKG-007)"
-    return settled(chain.weaknesses(built, profile), doubt, f"{len(built.certificates)} certificates are strong")
+    return settled(
+        chain.weaknesses(built, profile), doubt, f"strong: {counted(len(built.certificates), 'certificate')}"
+    )
 
 
 def check_validity_left(package: Package, profile: Profile, trust: Trust) -> Outcome:

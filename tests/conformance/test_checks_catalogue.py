@@ -18,7 +18,7 @@ import test_checks_forwarding as forwarding
 import test_checks_guest as guest
 import test_checks_heartbeat as heartbeat
 import test_checks_traffic as traffic
-from descriptor_cases import text_of
+from descriptor_cases import INVALID, UPLINK, Edit, text_of
 from package_defects import DEFECTS
 from package_parts import Entry, write_tar
 from run_traces import run, started
@@ -27,6 +27,7 @@ from test_checks_descriptor import TRUST, example_acl
 from conformance.catalogue import load as load_catalogue
 from conformance.checks import TRACE_MODULES, package_check, trace_check
 from conformance.errors import BrokenLab
+from conformance.judge import judge_package
 from conformance.package import open_package
 from conformance.profile import Profile
 from conformance.profile import load as load_profile
@@ -191,6 +192,29 @@ def test_the_catalogue_names_what_reading_and_checking_a_package_looks_at(tmp_pa
     assert opened - {"package"} <= named  # the reader of XML takes the whole table of bounds
 
 
-def _packed(example: str) -> bytes:
-    members = {"app.ovf": text_of(example).encode(), "auth/acl.xml": example_acl(example)}
+PACKAGE_IDS = [one.id for one in CATALOGUE.requirements.values() if one.in_force and one.scope == "package"]
+
+
+def test_package_tables_bring_about_pass_and_fail(tmp_path: Path) -> None:
+    """One defect of each id is enough; a pass names the members that it rests on."""
+    defects = {one: kit for _, kit, one in DEFECTS}
+    wrong = {one: cases[0] for one, cases in INVALID.items() if one not in defects}
+    packed = [kit.build() for kit in (*package_cases.VALID.values(), *defects.values())]
+    packed += [_packed(example, *edits) for _, example, edits in wrong.values()]
+    packed.append(_packed("lens", (UPLINK, "proto==TCP")))  # the answers to some of that are not selected: DSC-006
+    path, profile = tmp_path / "app.ova", load_profile()
+    seen: dict[str, set[Verdict]] = {requirement: set() for requirement in PACKAGE_IDS}
+    for data in (*packed, _packed("goon"), _packed("lens")):
+        path.write_bytes(data)
+        package = open_package(path, profile)
+        for requirement in PACKAGE_IDS:
+            outcome = judge_package(CATALOGUE[requirement], package, profile, TRUST)
+            seen[requirement].add(outcome.verdict)
+            assert (outcome.verdict is Verdict.PASS) is bool(outcome.evidence), requirement
+            assert all(re.fullmatch(r"package:.+@\d+", one) for one in outcome.evidence)
+    assert {one for one, verdicts in seen.items() if not {Verdict.PASS, Verdict.FAIL} <= verdicts} == set()
+
+
+def _packed(example: str, *edits: Edit) -> bytes:
+    members = {"app.ovf": text_of(example, *edits).encode(), "auth/acl.xml": example_acl(example)}
     return write_tar([Entry(name, data) for name, data in members.items()])

@@ -84,6 +84,14 @@ def test_a_switch_is_for_who_is_there() -> None:
     assert CHECKS["AFM-001"](left, PROFILE).verdict is FAIL
 
 
+def test_the_figure_is_of_switches_that_changed_something_for_who_was_there() -> None:
+    early = [switch(1), status(6, echo="off", upper="off")]  # before the app connects
+    late = [switch(90, "echo"), status(97, echo="on", upper="off")]  # changes nothing
+    connected = (5.0, *CONNECT[1:])
+    outcome = CHECKS["AFM-001"](make_trace([RUN, early[0], connected, early[1], *OFF_ON, *late, END]), PROFILE)
+    assert outcome.reason.endswith("2 features switched off and on, usage status at most 2.0 s later")
+
+
 def test_the_end_of_the_record_is_no_fail() -> None:
     assert CHECKS["AFM-001"](make_trace([RUN, CONNECT, *OFF_ON[:4], switch(70)]), PROFILE).verdict is INCONCLUSIVE
 

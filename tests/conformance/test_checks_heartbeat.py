@@ -70,6 +70,11 @@ def test_a_good_app_passes_through_a_window_of_the_run(requirement: str) -> None
     check(requirement, run(rows), PASS)
 
 
+def test_the_count_speaks_of_all_starts() -> None:
+    trace = run(started(), beats(FIRST, 40.0), vm(40.0, "reset", 2), beats(50.0, 60.0))
+    assert judge("HBT-003", trace).reason == "seq rises by one, 28 times in 2 starts of the VM"
+
+
 FIRST_BEATS = [
     (run(started(), [beat(FIRST, 0)]), PASS),
     (run(started(), [beat(FIRST, 0, "starting")]), PASS),

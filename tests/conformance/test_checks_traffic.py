@@ -430,6 +430,7 @@ def served(origin: str = "ue", **hows: Mapping[str, Any]) -> Scene:
 SERVED: list[tuple[Mapping[str, Any], str, str]] = [
     ({}, "pass", "3 services answered 3 times from 192.0.2.10"),
     ({"echo": {"answer": None}}, "fail", "1 packet reached the vNIC, none answered"),
+    ({"echo": {"answer": None, "error": "Connection refused"}}, "fail", "none answered (Connection refused)"),
     ({"echo": {"answer": b"pong"}}, "fail", "an answer of echo"),
     ({"echo": {"answer": b"PING", "expected_sha256": hashlib.sha256(b"PING").hexdigest()}}, "pass", ""),
     ({"echo": {"answered_from": "192.0.2.11:7"}}, "fail", "one from 192.0.2.11:7"),
