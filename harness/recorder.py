@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from conformance import capture
-from conformance.errors import EnvironmentFault, UsageError
+from conformance.errors import BrokenLab, EnvironmentFault, SubjectError, UsageError
 from conformance.trace import Capture, Event, Trace, faults
 from emulator.control import MESSAGE_BYTES_MAX, send_setup
 
@@ -120,11 +120,14 @@ class Recorder:
 
 
 def load_captures(folder: Path, events: tuple[Event, ...]) -> Mapping[str, Capture]:
-    """The captures that ``capture`` events name, by interface. Raises SubjectError on a file that is none."""
+    """The captures that ``capture`` events name, by interface. Raises BrokenLab on a file that is none: it is ours."""
     found = {}
     for event in events:
         if event.kind == "capture":
-            found[event["interface"]] = capture.decode((folder / event["file"]).read_bytes())
+            try:
+                found[event["interface"]] = capture.decode((folder / event["file"]).read_bytes())
+            except SubjectError as error:
+                raise BrokenLab(f"{event['file']}: {error}") from error
     return found
 
 

@@ -43,7 +43,6 @@ class Form:
     extension out."""
 
     name: str
-    unit: str = ""
     kind: str = "P-256"
     modulus: int = 0
     ca: bool | None = None
@@ -53,6 +52,7 @@ class Form:
     begin: datetime = BEGIN
     end: datetime = END
     further: tuple[x509.ExtensionType, ...] = ()
+    unit: str = ""
 
     @property
     def key(self) -> PrivateKey:
