@@ -14,8 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from dispositions import usual_signals
 
 from harness.building import Sample, build_sample
+
+__all__ = ["usual_signals"]  # a fixture for every test here
 
 PEERS = Path(__file__).parents[2] / ".cache" / "peers"
 
