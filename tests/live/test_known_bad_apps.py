@@ -23,10 +23,12 @@ class Boot:
 
 BOOTS = (
     Boot("goon", ("console-oops", "never-boot")),
-    Boot("goon", ("gap", "other-ntp", "no-udp-echo")),
+    Boot("goon", ("gap", "other-ntp")),
+    Boot("goon", ("no-udp-echo",)),
     Boot("goon", ("slow-rate", "bad-ntp", "ignores-feature")),
     Boot("goon", ("malformed-beat", "wrong-password", "users-only", "ignores-button", "hang-keeps-beating")),
-    Boot("goon", ("seq-jump", "forbidden-subscribe", "no-ssh", "no-return")),
+    Boot("goon", ("seq-jump", "forbidden-subscribe")),
+    Boot("goon", ("no-ssh", "no-return")),
     Boot("goon-without-bus", ("no-bus-app-connects", "beat-elsewhere", "no-clock")),
     Boot("mute", ("mute-kernel",)),
     Boot("lens", ("swallow",)),
