@@ -114,7 +114,7 @@ def rewriting_ports(packet: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("change", "failed", "says"),
     [
-        (losing_downlink, ("OFT-001",), "1 packets downlink reached it, none came back"),
+        (losing_downlink, ("OFT-001",), "1 packet downlink reached it, none came back"),
         (rewriting_ports, ("OFT-003",), ":7"),
     ],
 )
