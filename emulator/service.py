@@ -78,7 +78,7 @@ class Core(Protocol):
 
 # <asm-generic/socket.h>: Python has no names for these
 SO_RCVBUFFORCE, SO_TIMESTAMPNS, SO_RXQ_OVFL = 33, 35, 40
-RECEIVE_BUFFER_BYTES = 4 << 20  # more than the host's cap is cut to it
+RECEIVE_BUFFER_BYTES = 8 << 20  # more than the host's cap is cut to it
 _DATAGRAM_BYTES_MAX = 65535
 _DRAIN_MAX = 64  # datagrams a turn of the loop, so that a flood on one socket does not starve the others
 _BACKLOG_MAX = 4096  # datagrams before a timer is served

@@ -64,6 +64,7 @@ class Lab:
         self._lost: Mapping[str, int] = {}
         self._lost_at = 0.0
         self.host_facts: dict[str, str] = {}
+        self.accelerator = ""  # until one was found: a lab that cannot be built has facts all the same
 
     def __enter__(self) -> "Lab":
         with ExitStack() as stack:

@@ -15,17 +15,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from emulator.service import SO_RXQ_OVFL, SO_TIMESTAMPNS, enlarge_receive_buffer
+
 T = TypeVar("T")
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _TUNSETIFF = 0x400454CA  # linux/if_tun.h
 _IFF_TUN, _IFF_TAP, _IFF_NO_PI = 0x0001, 0x0002, 0x1000
 _SIOCETHTOOL, _ETHTOOL_STXCSUM = 0x8946, 0x17  # linux/sockios.h, linux/ethtool.h
-_SO_RCVBUFFORCE, _SO_TIMESTAMPNS, _SO_RXQ_OVFL = 33, 35, 40  # asm-generic/socket.h
 _SOL_PACKET, _PACKET_IGNORE_OUTGOING = 263, 23  # linux/if_packet.h
 _ETH_P_ALL = 0x0003
-
-RECEIVE_BUFFER = 8 << 20  # asked for; without privilege over the host the kernel grants its rmem_max
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -138,12 +137,9 @@ def open_link(interface: str, ignore_outgoing: bool = True) -> socket.socket:
 
 
 def _measure(opened: socket.socket) -> None:
-    try:
-        opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
-    except PermissionError:  # of the initial user namespace only
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-    opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-    opened.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
+    enlarge_receive_buffer(opened)
+    opened.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    opened.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
 
 
 def granted_buffer(opened: socket.socket) -> int:

@@ -305,7 +305,6 @@ class SuiteRun(Collection):
         self.facts.accelerator = bed.lab.accelerator
         self.facts.host = bed.lab.host_facts
         self.facts.steps = bed.steps
-        self.facts.notes += bed.notes
         self.facts.evidence = digest_files(self.folder / "evidence")
 
     def say(self, text: str) -> None:

@@ -45,7 +45,6 @@ class Testbed:
         self._chronicle = Chronicle(self.lab, say)
         self._started_at = 0.0
         self._drill = ""
-        self.notes: list[str] = []
 
     def __enter__(self) -> "Testbed":
         with ExitStack() as stack:
