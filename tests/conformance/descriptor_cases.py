@@ -225,9 +225,10 @@ INVALID: dict[str, list[Case]] = {
         ("class", "goon", (("<ovf:ProductSection>", '<ovf:ProductSection ovf:class="com.example">'),)),
         ("instance", "goon", (("<ovf:ProductSection>", '<ovf:ProductSection ovf:instance="1">'),)),
         ("two ProductSections", "goon", (more_sections("<ovf:ProductSection><ovf:Info/></ovf:ProductSection>"),)),
-        ("key of the platform", "goon", (('key="racs-fault"', 'key="racs.fault"'),)),
+        ("key of the platform", "goon", (("    </ovf:ProductSection>",
+            '<ovf:Property ovf:key="racs.colour" ovf:type="string"/></ovf:ProductSection>'),)),
         ("key twice", "goon", (("    </ovf:ProductSection>",
-            '<ovf:Property ovf:key="racs-fault" ovf:type="string"/></ovf:ProductSection>'),)),
+            2 * '<ovf:Property ovf:key="colour" ovf:type="string"/>' + "</ovf:ProductSection>"),)),
         ("Offload in a terminating app", "goon",
             (("      <!-- The name under", "<racs:Offload/><!-- The name under"),)),
         ("Endpoint in a transparent app", "lens", (("      <!-- The app lets", ('<racs:Endpoint fqdn="a.example">'

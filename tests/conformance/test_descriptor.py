@@ -100,7 +100,8 @@ def test_the_whole_application_is_read() -> None:
         storage(mount("/", "1.5", "GiB")),
         ('<racs:Service protocol="tcp" port="7"/>', ('<racs:Service protocol="udp" port="5000">'
          '<racs:Probe send="50AB" expect="ff"/></racs:Service>')),
-        ('ovf:key="racs-fault" ovf:type="string" ovf:value=""', 'ovf:key="colour" ovf:type="string" ovf:value="red"'),
+        ("    </ovf:ProductSection>",
+         '<ovf:Property ovf:key="colour" ovf:type="string" ovf:value="red"/></ovf:ProductSection>'),
     )  # fmt: skip
     found = read(text)
     assert found.references == (

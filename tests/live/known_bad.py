@@ -123,7 +123,7 @@ class Workshop:
         source = APPS / "foreign" if sample == "foreign" else REPOSITORY / "examples" / sample
         text = (source / f"{sample}.ovf").read_text(encoding="utf-8")
         acl = None if app in ("goon-without-bus", "foreign", "mute") else source / "auth" / "acl.xml"
-        if sample != "foreign":
+        if faults and sample != "foreign":
             text = with_faults(text, faults)
         if app == "goon-without-bus":
             text = re.sub(r"<racs:Features>.*</racs:Features>", "", text, flags=re.DOTALL)
@@ -149,10 +149,11 @@ class Workshop:
 
 
 def with_faults(descriptor: str, faults: Iterable[str]) -> str:
-    """The descriptor of a sample with another value of its Property racs-fault."""
-    before = 'ovf:key="racs-fault" ovf:type="string" ovf:value=""'
-    assert descriptor.count(before) == 1
-    return descriptor.replace(before, before.replace('value=""', f'value="{" ".join(faults)}"'))
+    """The descriptor of a sample with the Property racs-fault, which the images with faults read."""
+    end = "    </ovf:ProductSection>"
+    assert descriptor.count(end) == 1
+    fault = f'<ovf:Property ovf:key="racs-fault" ovf:type="string" ovf:value="{" ".join(faults)}"/>'
+    return descriptor.replace(end, f"      {fault}\n{end}")
 
 
 def processes_of(mark: str) -> Mapping[int, str]:
