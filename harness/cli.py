@@ -4,6 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -89,12 +90,14 @@ _machine_options = _options(
 @_trust_options
 @_json_option
 @click.option("--at", metavar="TIME", help="Judge validity at this ISO 8601 time instead of now.")
-def check(ova: Path, roots: tuple[Path, ...], trust: str, profile: str, json_file: str | None, at: str | None) -> int:
+@click.option("--no-image", is_flag=True, help="Do not look into the image: leave IMG-001 to 005 out. No whole check.")
+def check(ova: Path, json_file: str | None, at: str | None, no_image: bool, **whose: Any) -> int:
     """Check a package only: no VM, no root, no network."""
     from harness.checking import check_package
     from harness.options import load_package_options
 
-    return check_package(load_package_options(ova, roots, trust, profile, _time(at)), json_file)
+    options = load_package_options(ova, whose["roots"], whose["trust"], whose["profile"], _time(at))
+    return check_package(replace(options, look_inside=not no_image), json_file)
 
 
 @commands.command()

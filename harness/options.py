@@ -20,11 +20,12 @@ CACHE = REPOSITORY / ".cache"
 
 @dataclass(frozen=True, slots=True)
 class PackageOptions:
-    """Which package, by which profile and whose trust."""
+    """Which package, by which profile and whose trust; look_inside whether the file systems in its image are judged."""
 
     ova: Path
     profile: Profile
     trust: "Trust"
+    look_inside: bool = True
 
 
 def trust_folder(trust: str) -> Path:
