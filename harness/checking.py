@@ -8,6 +8,7 @@ from conformance.certification import Certification
 from conformance.judge import Ledger
 from conformance.package import open_package
 from harness.assembly import RunFacts, assemble, judge_statically
+from harness.digest import whole_digest
 from harness.display import render_certification, write_json
 from harness.options import PackageOptions
 from harness.screen import show
@@ -32,7 +33,8 @@ def certify_statically(options: PackageOptions) -> Certification:
     """The certification of scope "package"; of scope "selection" where the image is not looked into, so that nobody
     takes it for a whole check."""
     begin = time.monotonic()
-    package = open_package(options.ova, options.profile)
+    with whole_digest() as whole:
+        package = open_package(options.ova, options.profile, whole)
     catalogue = load_catalogue()
     ids = [r.id for r in catalogue.requirements.values() if r.scope == "package" and r.in_force]
     facts = RunFacts("package", missing="not judged")

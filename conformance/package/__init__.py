@@ -8,7 +8,7 @@ from errno import EINVAL
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from conformance.package.archive import Archive, Member
+from conformance.package.archive import Archive, Digest, Member
 from conformance.package.archive import read as read_archive
 from conformance.package.header import ACL_PATH
 from conformance.profile import Profile
@@ -101,8 +101,9 @@ class Package:
         return replace(declared, acl=self.acl.permissions if self.acl else ())
 
 
-def open_package(path: Path, profile: Profile) -> Package:
-    """Read the file once, in sequence; only the tables of its image are looked up again. Nothing is unpacked.
+def open_package(path: Path, profile: Profile, whole: Digest | None = None) -> Package:
+    """Read the file once, in sequence; only the tables of its image are looked up again. Nothing is unpacked. whole
+    takes the digest of the whole file: one that works beside the reading halves the time of a large package.
 
     Raises OSError where it cannot be opened or read or is no file; whatever else is wrong becomes faults.
     """
@@ -113,7 +114,7 @@ def open_package(path: Path, profile: Profile) -> Package:
     if not stat.S_ISREG(path.stat().st_mode):  # before it is opened: opening a FIFO waits
         raise OSError(EINVAL, "no regular file", str(path))
     with path.open("rb", buffering=0) as file:
-        archive = read_archive(file, profile)
+        archive = read_archive(file, profile, whole)
         declared = _content(archive.sole(".ovf"))
         described = descriptor.read(declared, profile) if declared is not None else None
         slice_ = _image(archive, described)

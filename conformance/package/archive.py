@@ -1,12 +1,13 @@
 """The archive: one strict walk over USTAR headers, digests taken on the way (contract 1).
 
 No library walks it: those at hand end their list silently at a bad header and hide what follows. Nothing is unpacked;
-memory is one buffer and the few small members that are kept.
+memory is two buffers and the few small members that are kept.
 """
 
 import hashlib
 from dataclasses import dataclass, field
 from io import RawIOBase
+from typing import Protocol
 
 from conformance.errors import SubjectError
 from conformance.package.fault import Fault
@@ -17,6 +18,14 @@ from conformance.verdict import Finding
 _BUFFER = 1 << 20
 _RECORDS_A_MEMBER = 4
 _COPY = f"the file is cut: copy it again, comparing sizes; where the original is cut, too, {PACK}"
+
+
+class Digest(Protocol):
+    """A SHA-256 in the making, as hashlib has it. It may go on reading a part until it is given the next one or asked
+    for its value, so one may be handed in that works beside the walk: members have digests of their own meanwhile."""
+
+    def update(self, part: memoryview, /) -> None: ...
+    def hexdigest(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +69,10 @@ class Archive:
         return found[0] if len(found) == 1 else None
 
 
-def read(stream: RawIOBase, profile: Profile) -> Archive:
+def read(stream: RawIOBase, profile: Profile, whole: Digest | None = None) -> Archive:
     """Walk the archive from the stream's start to its end, once and in sequence. Defects are faults of PKG-001 and
-    PKG-015, never raised; OSError is that of reading."""
-    walk = _Walk(_Source(stream), profile)
+    PKG-015, never raised; OSError is that of reading. whole takes the digest of the whole file."""
+    walk = _Walk(_Source(stream, whole or hashlib.sha256()), profile)
     stopped_by = ""
     try:
         walk.run()
@@ -77,16 +86,17 @@ def read(stream: RawIOBase, profile: Profile) -> Archive:
 
 
 class _Source:
-    """A stream read in sequence through one buffer, with the digest of all that was read."""
+    """A stream read in sequence through two buffers in turn (see `Digest`), with the digest of all that was read."""
 
-    def __init__(self, stream: RawIOBase) -> None:
+    def __init__(self, stream: RawIOBase, digest: Digest) -> None:
         self.position = 0
-        self.digest = hashlib.sha256()
+        self.digest = digest
         self._stream = stream
-        self._buffer = memoryview(bytearray(_BUFFER))
+        self._buffer, self._other = (memoryview(bytearray(_BUFFER)) for _ in range(2))
 
     def next(self, at_most: int) -> memoryview:
         """The next bytes, valid until the next call: as many as fit the buffer, fewer only at the end of the file."""
+        self._buffer, self._other = self._other, self._buffer
         wanted = min(at_most, _BUFFER)
         filled = 0
         while filled < wanted and (count := self._stream.readinto(self._buffer[filled:wanted])):
