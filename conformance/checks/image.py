@@ -57,7 +57,6 @@ def check_image(package: Package, profile: Profile, trust: Trust) -> Outcome:
         return not_judged(members_doubt(package) or "the archive has no image, or more than one (PKG-010, PKG-003)")
     header = package.disk.header
     reason = f"qcow2 version {header.version}, clusters of {header.cluster_size} bytes" if header else ""
-    reason += f"; {package.disk.remark}" if package.disk.remark else ""
     doubt = "" if header else "no header"
     return settled(package.findings("PKG-011"), doubt or _excess(package), reason)
 

@@ -6,40 +6,35 @@ runs without complaint is accepted.
 """
 
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from conformance.errors import SubjectError
+from conformance.package.clusters import COMPRESSED, HOST_OFFSET, SECTOR, ZERO, GuestDisk, sectors_shift
 from conformance.package.fault import Fault
-from conformance.package.qcow2 import CONVERT, Header, View, extensions, parse, refusals
+from conformance.package.qcow2 import Header, View, extensions, parse, refusals
 from conformance.verdict import Finding
 
-SECTOR = 512
-_OFFSET = 0x00FF_FFFF_FFFF_FE00
-_COPIED, _COMPRESSED, _ZERO = 1 << 63, 1 << 62, 1
+_COPIED = 1 << 63
 _L1_BYTES_MAX = 32 << 20  # QEMU's own limits
 _REFCOUNTS_BYTES_MAX = 8 << 20
 _L2_BYTES_MAX = 128 << 20  # maps the profile's largest disk even with the smallest clusters
 _BOOT_SIGNATURE = b"\x55\xaa"
 _GPT = b"EFI PART"
-_ZSTD = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """header is None where none could be read. faults are of PKG-011 and PKG-015; remark is what a pass has to add."""
+    """header is None where none could be read. faults are of PKG-011 and PKG-015."""
 
     header: Header | None
     faults: tuple[Fault, ...]
-    remark: str = ""
 
 
 def read(view: View) -> Image:
     """Judge an image by its header and tables; no file that it names is ever opened. OSError is that of reading."""
     header = None
     faults: list[Fault] = []
-    remark = ""
     try:
         header = parse(view)
         faults += (Fault("PKG-011", finding) for finding in (*refusals(view, header), *extensions(view, header)))
@@ -47,12 +42,12 @@ def read(view: View) -> Image:
             faults += (Fault("PKG-011", finding) for finding in _refcounts(view, header))
             faults += (Fault("PKG-011", finding) for finding in _mapping(view, header))
             if not faults:
-                remark = _boot_sector(view, header)
+                _boot_sector(view, header)
     except SubjectError as error:
         where = error.where.rpartition(" ")[2]
         finding = Finding(error.expected, error.seen, error.where, error.remedy, (f"package:{view.name}@{where}",))
         faults.append(Fault(error.requirement, finding))
-    return Image(header, tuple(faults), remark)
+    return Image(header, tuple(faults))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +97,7 @@ def _mapping(view: View, header: Header) -> Iterator[Finding]:
         expected = f"an L1 table of {needed} entries, at most 32 MiB"
         yield view.finding(expected, f"{header.l1_entries} entries", 36)
         return
-    aligned = _OFFSET & -header.cluster_size
+    aligned = HOST_OFFSET & -header.cluster_size
     tables: dict[int, None] = {}
     table = _Table("L1 table", 40, header.l1_offset, header.l1_entries * 8)
     for index, entry in enumerate(_entries(view, table, header.cluster_size)):
@@ -128,68 +123,28 @@ def _mapping(view: View, header: Header) -> Iterator[Finding]:
 def _l2_table(view: View, header: Header, offset: int) -> Finding | None:
     """The first wrong entry of one L2 table ("L2 table entry", "Extended L2 Entries")."""
     step = 2 if header.extended_l2 else 1
-    zero = _ZERO if header.version == 3 and not header.extended_l2 else 0
-    aligned = _OFFSET & -header.cluster_size
+    zero = ZERO if header.version == 3 and not header.extended_l2 else 0
+    aligned = HOST_OFFSET & -header.cluster_size
     odd = ~(_COPIED | aligned | zero)
-    compressed_offset, size = (1 << _sectors_shift(header)) - 1, view.size
+    compressed_offset, size = (1 << sectors_shift(header)) - 1, view.size
     entries = struct.unpack(f">{header.cluster_size // 8}Q", view.read(offset, header.cluster_size))
     for index, entry in enumerate(entries[::step]):
         if not entry:
             continue
         # The last cluster may be cut: QEMU takes what is missing at the end of a file as zeros.
-        host = entry & (compressed_offset if entry & _COMPRESSED else aligned)
-        if host >= size or (entry & odd and not entry & _COMPRESSED):
+        host = entry & (compressed_offset if entry & COMPRESSED else aligned)
+        if host >= size or (entry & odd and not entry & COMPRESSED):
             seen = f"L2 entry {index}: {entry:#018x}, the image has {size} bytes"
             return view.finding("clusters inside the image, at their boundaries", seen, offset + 8 * step * index)
     return None
 
 
-def _sectors_shift(header: Header) -> int:
-    """ "Compressed Clusters Descriptor": the bit at which the sector count begins."""
-    return 62 - (header.cluster_bits - 8)
-
-
-def _boot_sector(view: View, header: Header) -> str:
-    """Look for a boot record or a GPT in the guest's first two sectors; the remark to a pass. Raises SubjectError for
-    neither, and for a first cluster that cannot be read."""
-    first = _guest_sector(view, header, 0)
-    if first is None:
-        return "the boot sector is in a zstd cluster, which only the boot will show"
-    second = _guest_sector(view, header, 1) or b""
-    if first[510:512] == _BOOT_SIGNATURE or second.startswith(_GPT):
-        return ""
-    empty = "an empty disk" if not any(first) else f"{first[510:512].hex(' ')}"
+def _boot_sector(view: View, header: Header) -> None:
+    """Look for a boot record or a GPT in the guest's first two sectors. Raises SubjectError for neither, and where they
+    cannot be read."""
+    data = GuestDisk(view, header).read(0, 2 * SECTOR)
+    if data[510:512] == _BOOT_SIGNATURE or data[SECTOR:].startswith(_GPT):
+        return
+    empty = "an empty disk" if not any(data[:SECTOR]) else f"{data[510:512].hex(' ')}"
     remedy = "install a boot loader for BIOS on the disk: the machine has SeaBIOS, no UEFI"
     raise view.broken("a boot disk: 55 aa at byte 510 of the disk, or a GPT", empty, 0, remedy)
-
-
-def _guest_sector(view: View, header: Header, sector: int) -> bytes | None:
-    """A sector as the guest sees it, by tables that were found sound; None where it is compressed with zstd."""
-    position = sector * SECTOR
-    inside = position % header.cluster_size
-    (l1,) = struct.unpack(">Q", view.read(header.l1_offset, 8))
-    table = l1 & _OFFSET
-    width = 16 if header.extended_l2 else 8
-    where = table + width * (position // header.cluster_size)
-    entry, bitmap = struct.unpack(">QQ", view.read(where, width).ljust(16, b"\0")) if table else (0, 0)
-    if entry & _COMPRESSED:
-        return _decompress(view, header, entry)[inside : inside + SECTOR] if header.compression_type != _ZSTD else None
-    offset = entry & _OFFSET
-    if header.extended_l2:
-        allocated = bitmap >> (inside * 32 // header.cluster_size) & 1
-    else:
-        allocated = not entry & _ZERO or header.version == 2
-    data = view.read(offset + inside, SECTOR) if offset and allocated else b""
-    return data.ljust(SECTOR, b"\0")
-
-
-def _decompress(view: View, header: Header, entry: int) -> bytes:
-    """The first sectors of a compressed cluster (raw deflate)."""
-    shift = _sectors_shift(header)
-    offset = entry & (1 << shift) - 1
-    sectors = (entry >> shift & (1 << header.cluster_bits - 8) - 1) + 1
-    data = view.read(offset, sectors * SECTOR - offset % SECTOR)
-    try:
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, 2 * SECTOR)
-    except zlib.error as error:
-        raise view.broken("a compressed cluster that unpacks", str(error), offset, CONVERT) from error
