@@ -1,18 +1,28 @@
 """`racs build-app`, `racs build-ova`, `racs ca`, and the sample app that `racs certify` takes when it gets none."""
 
 import os
+import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conformance.errors import SubjectError, UsageError
-from conformance.profile import DEFAULT
+from conformance.profile import DEFAULT, Profile
 from conformance.profile import load as load_profile
-from harness.options import CACHE, REPOSITORY, require_file, trust_folder
+from harness.options import CACHE, REPOSITORY, PackageOptions, require_file, trust_folder
 from harness.screen import show
+
+if TYPE_CHECKING:
+    from conformance.certification import Judgement
+    from conformance.package.build import Signer
+    from conformance.package.certificate import Trust
+    from harness.appfile import AppFile
+    from harness.ca import KeyKind
 
 FAILED = 1  # exit status: what was given makes no package
 ACL = Path("auth") / "acl.xml"
@@ -20,13 +30,33 @@ ACL = Path("auth") / "acl.xml"
 
 @dataclass(frozen=True, slots=True)
 class PackageParts:
-    """The files a package is made of; acl None means auth/acl.xml beside the descriptor, where there is one."""
+    """The files a package is made of. description is a descriptor (.ovf) or an app file (.toml); acl None means
+    auth/acl.xml beside the descriptor, where there is one; an app file brings its own."""
 
-    ovf: Path
+    description: Path
     image: Path
     privatekey: Path
     certificate: Path
     acl: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What a built package has to stand: the roots that it is judged against, none for the top of its own chain, and
+    whether it is written anyway."""
+
+    roots: tuple[Path, ...] = ()
+    anyway: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityRequest:
+    """Which authority to make: where, whose (the organisation's name), with what keys, with one between or not."""
+
+    folder: Path
+    subject: str
+    kind: "KeyKind"
+    intermediate: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +67,130 @@ class Sample:
     root: Path
 
 
+@dataclass(frozen=True, slots=True)
+class _Description:
+    """Descriptor and ACL, with the package's base name; source is the app file that they were written from."""
+
+    name: str
+    descriptor: bytes
+    acl: bytes | None
+    source: "AppFile | None" = None
+
+
+def build_package(parts: PackageParts, output: Path | None, acceptance: Acceptance) -> int:
+    """Pack, sign and judge; prints the package's path. What `racs check` would fail is told, with status 1, and nothing
+    is written, unless acceptance says anyway. output None: the package's name here."""
+    profile = load_profile(DEFAULT)
+    described = _describe(parts, profile)
+    target = output or Path(f"{described.name}.ova")
+    try:
+        with _replacing(target) as partial:
+            signer = _pack(parts, described, profile, partial)
+            options = PackageOptions(partial, profile, _trust(signer, acceptance.roots))
+            refused = _refused(options)
+            for judgement in refused:
+                tell(_explain(judgement, described))
+            if refused and not acceptance.anyway:
+                tell("the package is not written: mend this, or give --anyway")
+                partial.unlink()
+                return FAILED
+    except SubjectError as error:
+        place = f"{error.where}: " if error.where else ""
+        mend = f"; {error.remedy}" if error.remedy else ""
+        tell(f"{place}expected {error.expected}, saw {error.seen}{mend}")
+        return FAILED
+    print(target)
+    return 0
+
+
+def write_package(parts: PackageParts, output: Path) -> None:
+    """Write the OVA beside its place and move it there when it is whole; whether it keeps the contract is not asked.
+    Raises UsageError, SubjectError."""
+    profile = load_profile(DEFAULT)
+    described = _describe(parts, profile)
+    with _replacing(output) as partial:
+        _pack(parts, described, profile, partial)
+
+
+def _describe(parts: PackageParts, profile: Profile) -> _Description:
+    """Raises UsageError for files that cannot be read or that no package can be made from."""
+    for path, what in ((parts.description, "descriptor"), (parts.image, "image"), (parts.privatekey, "private key"),
+                       (parts.certificate, "certificate")):  # fmt: skip
+        require_file(path, what)
+    if parts.description.suffix == ".toml":
+        from harness.appfile import read_app
+
+        if parts.acl is not None:
+            raise UsageError("--acl: an app file brings its ACL itself, in [bus]; leave the option out")
+        app = read_app(parts.description, profile)
+        return _Description(app.application.id, app.descriptor(profile), app.acl(), app)
+    acl = parts.acl
+    if acl is None and (parts.description.parent / ACL).is_file():
+        acl = parts.description.parent / ACL
+    if acl is not None:
+        require_file(acl, "ACL")
+    granted = acl.read_bytes() if acl is not None else None
+    return _Description(parts.description.stem, parts.description.read_bytes(), granted)
+
+
+def _pack(parts: PackageParts, described: _Description, profile: Profile, partial: Path) -> "Signer":
+    from conformance.package.build import BuildRequest, build_ova
+    from harness.ca import load_signer
+
+    signer = load_signer(parts.privatekey, parts.certificate)
+    with parts.image.open("rb") as image, partial.open("wb") as target:
+        request = BuildRequest(described.name, described.descriptor, image, described.acl, signer)
+        build_ova(request, profile, target)
+    return signer
+
+
+@contextmanager
+def _replacing(output: Path) -> Iterator[Path]:
+    """A place beside output whose file is moved there at the end, if it is still there."""
+    partial = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        yield partial
+        if partial.exists():
+            partial.replace(output)
+    except OSError as error:
+        raise UsageError(f"{output}: {error.strerror}; give a place that can be written") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _trust(signer: "Signer", roots: tuple[Path, ...]) -> "Trust":
+    """Trust in the roots given; without any, in the top of the signer's own chain: who signs does not have to have the
+    root at hand, and all that hangs on it but its name is judged all the same."""
+    from conformance.package.certificate import Trust
+    from conformance.package.chain import build
+    from harness.ca import load_roots
+
+    now = datetime.now(UTC)
+    top = build(signer.chain, Trust("rd", (), now)).certificates[-1]
+    return Trust("rd", load_roots(roots) if roots else (top,), now)
+
+
+def _refused(options: PackageOptions) -> "tuple[Judgement, ...]":
+    """The MUSTs of scope "package" that this package fails."""
+    from conformance.verdict import Verdict
+    from harness.checking import certify_statically
+
+    judgements = certify_statically(options).judgements
+    return tuple(judgement for judgement in judgements if judgement.gates and judgement.verdict is Verdict.FAIL)
+
+
+def _explain(judgement: "Judgement", described: _Description) -> str:
+    """As `racs check` tells it; what was written from an app file with its place in that, too."""
+    from reports.text import describe
+
+    text = f"{judgement.id} {judgement.title}\n{textwrap.indent(describe(judgement), '  ')}"
+    app = described.source
+    if app is None:
+        return text
+    written = r"^( *where +)((?:descriptor|auth/acl\.xml), .*\(line \d+\).*)$"
+    return re.sub(written, lambda found: f"{found[1]}{app.origin(found[2])}, in the {found[2]}", text, flags=re.M)
+
+
 def build_app_image(folder: Path, output: Path) -> int:
     """Build an app folder into an image; prints its path."""
     from harness.appimage import build_image
@@ -45,57 +199,11 @@ def build_app_image(folder: Path, output: Path) -> int:
     return 0
 
 
-def build_package(parts: PackageParts, output: Path) -> int:
-    """Pack and sign; prints the package's path. What the parts contradict each other in is told, with status 1."""
-    try:
-        write_package(parts, output)
-    except SubjectError as error:
-        place = f"{error.where}: " if error.where else ""
-        mend = f"; {error.remedy}" if error.remedy else ""
-        tell(f"{place}expected {error.expected}, saw {error.seen}{mend}")
-        return FAILED
-    print(output)
-    return 0
-
-
-def write_package(parts: PackageParts, output: Path) -> None:
-    """Write the OVA beside its place and move it there when it is whole. Raises UsageError, SubjectError."""
-    from conformance.package.build import BuildRequest, build_ova
-    from harness.ca import load_signer
-
-    for path, what in ((parts.ovf, "descriptor"), (parts.image, "image"), (parts.privatekey, "private key"),
-                       (parts.certificate, "certificate")):  # fmt: skip
-        require_file(path, what)
-    acl = parts.acl
-    if acl is None and (parts.ovf.parent / ACL).is_file():
-        acl = parts.ovf.parent / ACL
-    if acl is not None:
-        require_file(acl, "ACL")
-    signer = load_signer(parts.privatekey, parts.certificate)
-    with parts.image.open("rb") as image, _replacing(output) as partial, partial.open("wb") as target:
-        request = BuildRequest(
-            parts.ovf.stem, parts.ovf.read_bytes(), image, acl.read_bytes() if acl is not None else None, signer
-        )
-        build_ova(request, load_profile(DEFAULT), target)
-
-
-@contextmanager
-def _replacing(output: Path) -> Iterator[Path]:
-    partial = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        yield partial
-        partial.replace(output)
-    except OSError as error:
-        raise UsageError(f"{output}: {error.strerror}; give a place that can be written") from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def make_rd_ca(folder: Path) -> int:
-    """Make root, key and certificate in folder and trust the root for R&D; prints where they are."""
+def make_rd_ca(request: AuthorityRequest) -> int:
+    """Make root, key and certificate in a folder and trust the root for R&D; prints where they are."""
     from harness.ca import make_ca, trust_root
 
-    files = make_ca(folder, "RACS app developer", datetime.now(UTC))
+    files = make_ca(request.folder, request.subject, datetime.now(UTC), request.kind, request.intermediate)
     trusted = trust_root(files.root, trust_folder("rd"))
     print(
         f"root         {files.root}\nkey          {files.key}\ncertificate  {files.certificate}\ntrusted as   {trusted}"

@@ -26,40 +26,54 @@ _NAME_CHARACTERS_MAX = 64  # X.520: the upper bound of an organisation's and of 
 
 @dataclass(frozen=True, slots=True)
 class AuthorityFiles:
-    """Where `make_ca` wrote what: a root to trust, a signing key, and its certificate."""
+    """Where `make_ca` wrote what: a root to trust, a signing key, and its certificate with the chain behind it."""
 
     root: Path
     key: Path
     certificate: Path
 
 
-def make_ca(folder: Path, subject: str, at: datetime, kind: KeyKind = "P-256") -> AuthorityFiles:
+@dataclass(frozen=True)
+class _Authority:
+    """An authority while it is made: its key never leaves this process."""
+
+    key: SigningKey
+    certificate: x509.Certificate
+
+
+def make_ca(
+    folder: Path, subject: str, at: datetime, kind: KeyKind = "P-256", intermediate: bool = False
+) -> AuthorityFiles:
     """Make an R&D root and a signing key that it certifies: root.crt, signer.key (mode 0600) and signer.crt in folder.
 
     subject is the organisation's name, at the time from which they are valid: the root for ten years, the signer for
-    three. The root's own key is thrown away, so that nobody can ever sign with it again. Nothing is overwritten: raises
-    UsageError where one of the files is there or cannot be written.
+    three. With an intermediate authority the root certifies that, and it the signer; signer.crt holds its certificate
+    behind the signer's. The authorities' own keys are thrown away, so that nobody can ever sign with them again; who
+    needs another signer makes another authority. Nothing is overwritten: raises UsageError where one of the files is
+    there or cannot be written.
     """
     if kind not in get_args(KeyKind):
         raise UsageError(f"no kind of key {kind!r}: choose one of {', '.join(get_args(KeyKind))}")
-    if not subject.strip() or len(subject) > _NAME_CHARACTERS_MAX:
-        raise UsageError(f"a subject has 1 to 64 characters, this one {len(subject)}: give your organisation's name")
+    if not subject.strip() or len(subject) > _NAME_CHARACTERS_MAX or not subject.isprintable():
+        raise UsageError(
+            f"a subject has 1 to 64 printable characters, this one {len(subject)}: give your organisation's name"
+        )
     begin = at.replace(microsecond=0)
-    root_key, signer_key = _make_key(kind), _make_key(kind)
-    root_name = _name(subject, f"R&D root of {subject}, not for deployment", "R&D root, not for deployment")
-    root = _certify_root(root_key, root_name, begin)
-    signer = _certify_signer(
-        signer_key, _name(subject, f"R&D signer of {subject}", "R&D signer"), root, root_key, begin
-    )
+    root = issuer = _make_root(kind, subject, begin, 1 if intermediate else 0)
+    if intermediate:
+        issuer = _make_intermediate(kind, subject, root, begin)
+    key = _make_key(kind)
+    signer = _certify_signer(key, _name(subject, f"R&D signer of {subject}", "R&D signer"), issuer, begin)
+    chain = [signer, *([issuer.certificate] if intermediate else [])]
     files = AuthorityFiles(folder / "root.crt", folder / "signer.key", folder / "signer.crt")
-    private = signer_key.private_bytes(
+    private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     _write_new(
         (
             (files.key, private, 0o600),
-            (files.certificate, signer.public_bytes(serialization.Encoding.PEM), 0o644),
-            (files.root, root.public_bytes(serialization.Encoding.PEM), 0o644),
+            (files.certificate, b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain), 0o644),
+            (files.root, root.certificate.public_bytes(serialization.Encoding.PEM), 0o644),
         )
     )
     return files
@@ -80,31 +94,43 @@ def _name(organisation: str, common: str, short: str) -> x509.Name:
     )
 
 
-def _certify_root(key: SigningKey, name: x509.Name, begin: datetime) -> x509.Certificate:
-    """RFC 5280 4.2.1.9: path length 0, as the root signs signers and no further authorities."""
-    return _certify(
-        x509.CertificateBuilder(subject_name=name, issuer_name=name, public_key=key.public_key())
+def _make_root(kind: KeyKind, subject: str, begin: datetime, path_length: int) -> _Authority:
+    key = _make_key(kind)
+    name = _name(subject, f"R&D root of {subject}, not for deployment", "R&D root, not for deployment")
+    builder = _authority(key, name, name, begin, path_length)
+    return _Authority(key, _certify(builder, key, key))
+
+
+def _make_intermediate(kind: KeyKind, subject: str, root: _Authority, begin: datetime) -> _Authority:
+    key = _make_key(kind)
+    name = _name(subject, f"R&D intermediate of {subject}", "R&D intermediate")
+    builder = _authority(key, name, root.certificate.subject, begin, 0)
+    return _Authority(key, _certify(builder, key, root.key))
+
+
+def _authority(
+    key: SigningKey, name: x509.Name, issuer: x509.Name, begin: datetime, path_length: int
+) -> x509.CertificateBuilder:
+    """path_length is the number of authorities that may stand below it (RFC 5280 4.2.1.9)."""
+    return (
+        x509.CertificateBuilder(subject_name=name, issuer_name=issuer, public_key=key.public_key())
         .not_valid_before(begin)
         .not_valid_after(begin + timedelta(days=_ROOT_DAYS))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs_certificates=True), critical=True),
-        key,
-        key,
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
     )
 
 
-def _certify_signer(
-    key: SigningKey, name: x509.Name, root: x509.Certificate, root_key: SigningKey, begin: datetime
-) -> x509.Certificate:
+def _certify_signer(key: SigningKey, name: x509.Name, issuer: _Authority, begin: datetime) -> x509.Certificate:
     return _certify(
-        x509.CertificateBuilder(subject_name=name, issuer_name=root.subject, public_key=key.public_key())
+        x509.CertificateBuilder(subject_name=name, issuer_name=issuer.certificate.subject, public_key=key.public_key())
         .not_valid_before(begin)
         .not_valid_after(begin + timedelta(days=_LEAF_DAYS))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False),
         key,
-        root_key,
+        issuer.key,
     )
 
 

@@ -124,32 +124,41 @@ def build_app(folder: Path, output: Path | None) -> int:
 
 
 @commands.command("build-ova")
-@click.option("--ovf", required=True, type=_FILE, help="The descriptor; its base name becomes the package's.")
+@click.argument("app", type=_FILE, required=False)
+@click.option("--ovf", type=_FILE, help="The descriptor, in place of an app.toml; its base name becomes the package's.")
 @click.option("--image", required=True, type=_FILE, help="The qcow2 boot disk.")
 @click.option("--privatekey", required=True, type=_FILE, help="The signer's private key (PEM).")
 @click.option("--certificate", required=True, type=_FILE, help="The signer's certificate, its chain after it (PEM).")
-@click.option(
-    "--acl", type=_FILE, help="auth/acl.xml of an app that uses the bus; default auth/acl.xml beside the OVF."
-)
-@click.option("-o", "--output", type=_FILE, help="The package to write; default the descriptor's name with .ova here.")
-def build_ova(
-    ovf: Path, image: Path, privatekey: Path, certificate: Path, acl: Path | None, output: Path | None
-) -> int:
-    """Pack descriptor, image and ACL into a signed OVA."""
-    from harness.building import PackageParts, build_package
+@click.option("--acl", type=_FILE, help="With --ovf: auth/acl.xml of an app that uses the bus; default that beside it.")
+@click.option("--root", "roots", type=_FILE, multiple=True, help="Judge the package against this root (PEM).")
+@click.option("--anyway", is_flag=True, help="Write the package even if `racs check` would fail it.")
+@click.option("-o", "--output", type=_FILE, help="The package to write; default the app's id with .ova here.")
+def build_ova(app: Path | None, ovf: Path | None, output: Path | None, **options: Any) -> int:
+    """Pack an app into a signed OVA: from its app.toml, or from a descriptor (--ovf).
 
-    return build_package(PackageParts(ovf, image, privatekey, certificate, acl), output or Path(f"{ovf.stem}.ova"))
+    What `racs check` would fail is told and not written. Without --root all is judged but whose the signer's chain is.
+    """
+    from harness.building import Acceptance, PackageParts, build_package
+
+    given = app or ovf
+    if given is None or (app and ovf):
+        raise UsageError("give either an app.toml or --ovf with a descriptor")
+    parts = PackageParts(given, options["image"], options["privatekey"], options["certificate"], options["acl"])
+    return build_package(parts, output, Acceptance(options["roots"], options["anyway"]))
 
 
 @commands.command()
 @click.option(
     "--folder", type=_FILE, default=Path("ca"), show_default=True, help="Where to write keys and certificates."
 )
-def ca(folder: Path) -> int:
+@click.option("--subject", default="RACS app developer", show_default=True, help="Your organisation's name.")
+@click.option("--intermediate", is_flag=True, help="Put an authority between root and signer.")
+@click.option("--kind", type=click.Choice(["P-256", "RSA-3072"]), default="P-256", show_default=True, help="Of keys.")
+def ca(**options: Any) -> int:
     """Make an R&D root and a signing key, and trust the root for R&D."""
-    from harness.building import make_rd_ca
+    from harness.building import AuthorityRequest, make_rd_ca
 
-    return make_rd_ca(folder)
+    return make_rd_ca(AuthorityRequest(**options))
 
 
 @commands.command("list")

@@ -42,8 +42,29 @@ def test_root_and_signer(tmp_path: Path, kind: KeyKind, key_type: type) -> None:
     assert root.not_valid_after_utc > leaf.not_valid_after_utc
 
 
-def test_openssl_accepts_the_chain(tmp_path: Path) -> None:
-    files = make_ca(tmp_path, "Example Apps", NOW)
+@pytest.mark.parametrize("kind", ["P-256", "RSA-3072"])
+def test_an_intermediate_stands_between(kind: KeyKind, tmp_path: Path) -> None:
+    files = make_ca(tmp_path, "Example Apps", NOW, kind, intermediate=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"root.crt", "signer.key", "signer.crt"}
+    assert tmp_path.joinpath("signer.crt").read_bytes().count(b"BEGIN CERTIFICATE") == 2
+    assert stat.S_IMODE(files.key.stat().st_mode) == 0o600
+    (root,) = load_roots([files.root])
+    signer = load_signer(files.key, files.certificate)
+    leaf, between = signer.chain
+    assert leaf.public_key() == signer.key.public_key()
+    leaf.verify_directly_issued_by(between)
+    between.verify_directly_issued_by(root)
+    lengths = [
+        one.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length for one in (between, root)
+    ]
+    assert lengths == [0, 1]
+    assert all("R&D" in one.subject.rfc4514_string() for one in (root, between, leaf))
+    assert leaf.public_key() != between.public_key() != root.public_key()
+
+
+@pytest.mark.parametrize("intermediate", [False, True])
+def test_openssl_accepts_the_chain(intermediate: bool, tmp_path: Path) -> None:
+    files = make_ca(tmp_path, "Example Apps", NOW, intermediate=intermediate)
     moment = str(int((NOW + timedelta(days=1)).timestamp()))
     command = [
         "openssl",
@@ -53,6 +74,8 @@ def test_openssl_accepts_the_chain(tmp_path: Path) -> None:
         moment,
         "-CAfile",
         str(files.root),
+        "-untrusted",
+        str(files.certificate),
         str(files.certificate),
     ]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -73,7 +96,9 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
         make_ca(tmp_path / "file" / "ca", "Example Apps", NOW)
 
 
-@pytest.mark.parametrize(("subject", "kind"), [("", "P-256"), ("x" * 65, "P-256"), ("Example", "DSA")])
+@pytest.mark.parametrize(
+    ("subject", "kind"), [("", "P-256"), ("x" * 65, "P-256"), ("a\x1b[1mb", "P-256"), ("Example", "DSA")]
+)
 def test_a_request_that_makes_no_sense(tmp_path: Path, subject: str, kind: KeyKind) -> None:
     with pytest.raises(UsageError):
         make_ca(tmp_path, subject, NOW, kind)

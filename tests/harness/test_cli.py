@@ -150,7 +150,7 @@ def test_parts_that_make_no_package(
     changed: dict[str, str], status: int, said: str, delivery: Delivery, tmp_path: Path
 ) -> None:
     known = files(tmp_path, delivery)
-    parts = {**PARTS, "ovf": str(delivery.parts.ovf), **changed}
+    parts = {**PARTS, "ovf": str(delivery.parts.description), **changed}
     options = [f"--{name}={value.format_map(known)}" for name, value in parts.items()]
     ended = command_line.run([*AS_READER, RACS, "build-ova", *options, "-o", "new.ova"], tmp_path)
     assert (ended.status, said in ended.err) == (status, True), ended.said
