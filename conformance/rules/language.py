@@ -30,11 +30,16 @@ from conformance.rules.expression import (
 if TYPE_CHECKING:
     from lark import Lark, Token, Tree
 
-__all__ = ["Expression", "ParsedRule", "compile_rule", "evaluate", "parse", "read_rules"]
+__all__ = [
+    "Expression", "Located", "ParsedRule", "compile_rule", "evaluate", "locate", "mirrored_text", "parse", "point_at",
+    "read_rules",
+]  # fmt: skip
 
 CHARACTERS_MAX = 4096  # racs-1's package.rule_characters_max, for callers without a profile
 DEPTH_MAX = 32  # package.rule_depth_max
 _DIGITS_MAX = 10  # contract 1, bounds
+_POINTED_MAX = 80  # characters that a caret stands under, and
+_AROUND = 40  # those shown before and after them
 
 # IANA "Assigned Internet Protocol Numbers"; upper and lower case are the same
 PROTOCOLS = {
@@ -48,6 +53,16 @@ class ParsedRule:
     name: str
     direction: Direction
     expression: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """An expression and where it stands in the rule's text, with those that it is joined of."""
+
+    expression: Expression
+    begin: int
+    end: int
+    parts: "tuple[Located, ...]" = ()
 
 
 _GRAMMAR = r"""
@@ -68,11 +83,21 @@ def parse(text: str, characters_max: int = CHARACTERS_MAX, depth_max: int = DEPT
 
     Exceeded bounds name their requirement, PKG-015.
     """
+    return locate(text, characters_max, depth_max).expression
+
+
+def locate(text: str, characters_max: int = CHARACTERS_MAX, depth_max: int = DEPTH_MAX) -> Located:
+    """The same with the place of every part. Raises as `parse`."""
     return _parsed(text, characters_max, depth_max)
 
 
+def mirrored_text(text: str) -> str:
+    """A rule's text with source and destination exchanged, as it is written otherwise: what selects the answers."""
+    return re.sub(r"\b(src|dst)(?=_(ip|port)\b)", lambda found: {"src": "dst", "dst": "src"}[found[0]], text)
+
+
 @lru_cache(maxsize=128)  # a package's rules are asked for several times; these are as many as it may have
-def _parsed(text: str, characters_max: int, depth_max: int) -> Expression:
+def _parsed(text: str, characters_max: int, depth_max: int) -> Located:
     from lark.exceptions import UnexpectedInput  # lark costs 50 ms: only where a rule is read
 
     if len(text) > characters_max:
@@ -111,7 +136,7 @@ def read_rules(
 def _parser() -> "Lark":
     from lark import Lark
 
-    return Lark(_GRAMMAR, parser="lalr")
+    return Lark(_GRAMMAR, parser="lalr", propagate_positions=True)
 
 
 def _bound_depth(text: str, depth_max: int) -> None:
@@ -141,11 +166,16 @@ def _exceeded(fault: SubjectError, remedy: str) -> SubjectError:
 
 
 def _fault(text: str, at: int, length: int, expected: str, seen: str) -> SubjectError:
-    """Point at a fault: long rules are cut to the 40 characters before and after it."""
-    begin, end = max(0, at - 40), min(len(text), at + max(length, 1) + 40)
+    return SubjectError(expected, seen, point_at(text, at, length))
+
+
+def point_at(text: str, at: int, length: int) -> str:
+    """Three lines: the place, the text, carets under it; what is long is shown with 40 characters before and after."""
+    length = max(1, min(length, _POINTED_MAX))
+    begin, end = max(0, at - _AROUND), min(len(text), at + length + _AROUND)
     excerpt = "".join(" " if character.isspace() else character for character in text[begin:end])
     caret = " " * (at - begin) + "^" * max(1, min(length, end - at))
-    return SubjectError(expected, seen, f"character {at + 1}\n  {excerpt}\n  {caret}")
+    return f"character {at + 1}\n  {excerpt}\n  {caret}"
 
 
 class _Builder:
@@ -154,19 +184,24 @@ class _Builder:
     def __init__(self, text: str) -> None:
         self._text = text
 
-    def build(self, tree: "Tree[Token]") -> Expression:
+    def build(self, tree: "Tree[Token]") -> Located:
         children: list[Any] = tree.children
-        match str(tree.data):
+        kind = str(tree.data)
+        parts = tuple(self.build(child) for child in children) if kind in ("or", "and", "negation") else ()
+        operands = tuple(part.expression for part in parts)
+        expression: Expression
+        match kind:
             case "or":
-                return Or(tuple(self.build(child) for child in children))
+                expression = Or(operands)
             case "and":
-                return And(tuple(self.build(child) for child in children))
+                expression = And(operands)
             case "negation":
-                return Not(self.build(children[0]))
+                expression = Not(operands[0])
             case "order":
-                return self._order(*children)
-            case kind:
-                return self._membership(kind, *children)
+                expression = self._order(*children)
+            case _:
+                expression = self._membership(kind, *children)
+        return Located(expression, tree.meta.start_pos, tree.meta.end_pos, parts)
 
     def _membership(self, kind: str, name: "Token", *operands: "Token") -> Membership:
         field = self._field(name)

@@ -5,6 +5,7 @@ most once in it, and every condition a membership of ranges that are in order an
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
 
@@ -106,6 +107,26 @@ def _value(field: str, part: Interval, number: int) -> Value:
     return IPv6Address(number) if part.space == SIX else IPv4Address(number)
 
 
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    """What is asked of one field: values, and the answer for a packet that does not have it (ports may be missing)."""
+
+    field: str
+    values: tuple[Interval, ...]
+    missing: bool
+
+
+def _condition(expression: Expression) -> _Condition | None:
+    """Of a simplified part that speaks of one field."""
+    match expression:
+        case Membership(field, _):
+            return _Condition(field, intervals(expression), False)
+        case Not(Membership(field, _) as leaf):
+            return _Condition(field, complement(field, intervals(leaf)), True)
+        case _:
+            return None
+
+
 def _negated(operand: Expression) -> Expression:
     """Of what is simplified already."""
     match operand:
@@ -124,19 +145,23 @@ def _joined(kind: type[And] | type[Or], operands: Sequence[Expression]) -> Expre
     flat: list[Expression] = []
     for operand in operands:
         flat += operand.operands if isinstance(operand, And | Or) and type(operand) is kind else [operand]
-    leaves: dict[str, list[Membership]] = {}
+    conditions: dict[str, list[_Condition]] = {}
+    merged: dict[str | Expression, None] = {}  # fields and other parts in order, none twice
     for one in flat:
-        if isinstance(one, Membership):
-            leaves.setdefault(one.field, []).append(one)
-    merged: dict[Expression, None] = {}  # in order, none twice
-    for one in flat:
-        merged[_gathered(kind, leaves[one.field]) if isinstance(one, Membership) else one] = None
-    return next(iter(merged)) if len(merged) == 1 else kind(tuple(merged))
+        condition = _condition(one)
+        if condition:
+            conditions.setdefault(condition.field, []).append(condition)
+        merged[condition.field if condition else one] = None
+    whole = [_gathered(kind, conditions[one]) if isinstance(one, str) else one for one in merged]
+    return whole[0] if len(whole) == 1 else kind(tuple(whole))
 
 
-def _gathered(kind: type[And] | type[Or], leaves: Sequence[Membership]) -> Membership:
-    field = leaves[0].field
+def _gathered(kind: type[And] | type[Or], conditions: Sequence[_Condition]) -> Expression:
+    field = conditions[0].field
     if kind is Or:
-        return _membership(field, united(part for leaf in leaves for part in intervals(leaf)))
-    outside = united(part for leaf in leaves for part in complement(field, intervals(leaf)))
-    return _membership(field, complement(field, outside))
+        values = united(part for one in conditions for part in one.values)
+        missing = any(one.missing for one in conditions)
+    else:
+        outside = united(part for one in conditions for part in complement(field, one.values))
+        values, missing = complement(field, outside), all(one.missing for one in conditions)
+    return Not(_membership(field, complement(field, values))) if missing else _membership(field, values)
