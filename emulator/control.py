@@ -46,16 +46,21 @@ def send_setup(channel: socket.socket, config: Mapping[str, Any], sockets: Mappi
     socket.send_fds(channel, [data], list(sockets.values()))
 
 
+async def _ready(_: Mapping[str, Any]) -> None:
+    pass
+
+
 class Control:
     """A process's end of the channel, inside its asyncio loop.
 
-    handlers answer commands by name: an async function of the message that returns the answer's fields. `note` records
-    an event. `closed` is set when the harness went away: the process ends then.
+    handlers answer commands by name: an async function of the message that returns the answer's fields. "ready" is
+    answered without one: by then the process serves. `note` records an event. `closed` is set when the harness went
+    away: the process ends then.
     """
 
     def __init__(self, channel: socket.socket, handlers: Mapping[str, Handler]) -> None:
         self._channel = channel
-        self._handlers = handlers
+        self._handlers = {"ready": _ready, **handlers}
         self._tasks: set[asyncio.Task[None]] = set()
         self.closed = asyncio.Event()
         channel.setblocking(False)

@@ -22,7 +22,7 @@ OnEvent = Callable[[str, str, float, Mapping[str, Any]], None]
 
 
 class EmulatorProcess:
-    """One process of the emulator. ``with`` starts it and waits for its first answer; the end ends it.
+    """One process of the emulator. ``with`` starts it, `await_ready` waits until it serves; the end ends it.
 
     on_event gets the events; when the process ends by itself, a ``process-died`` event.
     """
@@ -70,6 +70,10 @@ class EmulatorProcess:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def await_ready(self) -> None:
+        """Wait until the process serves what it is there for. Raises as `command` does."""
+        self.command("ready")
 
     def command(self, command: str, **arguments: object) -> Mapping[str, Any]:
         """Send a command and wait for its answer.

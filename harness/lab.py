@@ -95,6 +95,8 @@ class Lab:
             self.recorder.start_captures(sockets, links, bytes_max)
         stack.enter_context(self._dhcp())
         stack.enter_context(host.HostMeter(self.profile, self.watch.noter("meter")))
+        for emulator in self._emulators.values():  # they start side by side, each takes its time
+            emulator.await_ready()
         smallest = min(self.network.receive_buffers.values())
         self.host_facts["receive buffers"] = f"at least {smallest // 1024} KiB granted"
         thread = threading.Thread(target=self._hand_actions, name="actions")
@@ -184,6 +186,7 @@ class Lab:
         """All that was recorded so far, once all packets under way have arrived."""
         self.command("userplane", "flush")
         self._note_queue_drops()
+        self.watch.require_written()
         return self.recorder.trace()
 
     def _note_queue_drops(self) -> None:

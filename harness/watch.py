@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from conformance.errors import EnvironmentFault
+from conformance.errors import EnvironmentFault, UsageError
 from conformance.trace import Event
 from harness.recorder import Recorder
 
@@ -20,13 +20,27 @@ class Watch:
         self._recorder = recorder
         self._seen: dict[str, list[Event]] = defaultdict(list)
         self._changed = threading.Condition()
+        self._unwritten: UsageError | None = None
 
-    def note(self, kind: str, at: float, source: str, fields: Mapping[str, Any]) -> Event:
-        event = self._recorder.note(kind, at, source, fields)
+    def note(self, kind: str, at: float, source: str, fields: Mapping[str, Any]) -> None:
+        """Record an event. A full disk is raised where the run waits next, or asks for its trace: a thread has nobody
+        to tell."""
+        try:
+            event = self._recorder.note(kind, at, source, fields)
+        except UsageError as error:
+            with self._changed:
+                self._unwritten = self._unwritten or error
+                self._changed.notify_all()
+            return
         with self._changed:
             self._seen[kind].append(event)
             self._changed.notify_all()
-        return event
+
+    def require_written(self) -> None:
+        """Raises UsageError when an event could not be written: nothing may be judged without it."""
+        with self._changed:
+            if self._unwritten:
+                raise self._unwritten
 
     def noter(self, source: str) -> Callable[[str, float, Mapping[str, Any]], None]:
         """note(kind, at, fields) for one source."""
@@ -48,11 +62,13 @@ class Watch:
     def wait_until(self, condition: Callable[[], T], deadline: float) -> T:
         """The first true value of condition, looked at whenever an event came; its last value at the deadline.
 
-        deadline is monotonic seconds. Raises EnvironmentFault as soon as a process of the lab has died.
+        deadline is monotonic seconds. Raises EnvironmentFault as soon as a process of the lab has died, UsageError when
+        evidence cannot be written.
         """
         while True:
             value = condition()
             with self._changed:
+                self.require_written()
                 died = self._seen["process-died"]
                 if died:
                     raise EnvironmentFault(f"{died[0]['process']} died (status {died[0]['status']})")
