@@ -59,7 +59,9 @@ def judge(workshop: Workshop, boot: Boot, runs: Path, ids: tuple[str, ...]) -> N
     assert not gating or run.status == 1, run.explain()
 
 
-@pytest.mark.parametrize("boot", BOOTS, ids=lambda boot: "+".join(boot.faults))
+@pytest.mark.parametrize(
+    "boot", [pytest.param(b, id=(i := "+".join(b.faults)), marks=pytest.mark.xdist_group(i)) for b in BOOTS]
+)
 def test_a_known_bad_app_is_failed_by_its_requirement(boot: Boot, workshop: Workshop, tmp_path: Path) -> None:
     wanted = {identity for fault in boot.faults for identity in expectations()[fault].fails}
     judge(workshop, boot, tmp_path / "runs", tuple(sorted(wanted | set(PASSIVE))))
