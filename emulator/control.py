@@ -60,7 +60,7 @@ class Control:
 
     def __init__(self, channel: socket.socket, handlers: Mapping[str, Handler]) -> None:
         self._channel = channel
-        self._handlers = {"ready": _ready, **handlers}
+        self._handlers = handlers
         self._tasks: set[asyncio.Task[None]] = set()
         self.closed = asyncio.Event()
         channel.setblocking(False)
@@ -105,7 +105,7 @@ class Control:
 
     async def _answer(self, message: Mapping[str, Any]) -> None:
         try:
-            handler = self._handlers[message["command"]]
+            handler = _ready if message["command"] == "ready" else self._handlers[message["command"]]
             result = await handler(message) or {}
         except Exception as error:  # every fault of a command is told to who asked, not lost in a task
             self._send({"answer": message["id"], "error": f"{type(error).__name__}: {error}"})
