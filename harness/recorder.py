@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,10 @@ class Recorder:
             event = Event(at, kind, source, dict(fields), len(self._events) + 1)
             line = (event.to_json() + "\n").encode(errors="replace")
             try:
-                written = os.write(self._file, line)
+                if os.write(self._file, line) < len(line):
+                    raise OSError(ENOSPC, os.strerror(ENOSPC))
             except OSError as error:
                 raise UsageError(f"{self._folder / TRACE_FILE}: {error.strerror}; make room and run again") from error
-            if written != len(line):
-                raise UsageError(f"{self._folder / TRACE_FILE}: no space left; make room and run again")
             self._events.append(event)
         return event
 
