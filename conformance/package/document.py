@@ -56,8 +56,9 @@ def parse(data: bytes, profile: Profile, name: str, requirement: str) -> Documen
     try:
         encoding = _encoding(data, name, requirement)
         _Scan(profile, name, requirement).run(data, encoding)
+        told = None if encoding == "utf-16" else encoding  # libxml2, once told, takes the big-endian form for noise
         parser = etree.XMLParser(
-            encoding=encoding, resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False,
+            encoding=told, resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False,
             remove_comments=True, remove_pis=True,
         )  # fmt: skip
         return Document(etree.fromstring(data, parser))
