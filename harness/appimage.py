@@ -4,36 +4,22 @@ import fcntl
 import hashlib
 import importlib.metadata
 import json
-import re
 import shlex
 import shutil
 import stat
 import tempfile
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from conformance.errors import UsageError
 from harness import appimage_boot, appimage_disk, appimage_initramfs, appimage_root, debs
+from harness.appimage_recipe import Recipe, read_recipe
 from harness.appimage_root import Entry
 
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 
 _KEPT = {"image-*.qcow2": 12, "base-*": 3, "boot-*.fat": 2}  # the newest so many stay in the cache
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """app.toml: Debian packages, pure Python packages of this environment, the start command, and files
-    (name in the image to file on the host)."""
-
-    packages: tuple[str, ...]
-    python: tuple[str, ...]
-    disk_mib: int
-    start: tuple[str, ...]
-    files: dict[str, Path]
 
 
 def build_image(app_folder: Path, output: Path, cache: Path, progress: Callable[[str], None]) -> Path:
@@ -57,52 +43,6 @@ def build_image(app_folder: Path, output: Path, cache: Path, progress: Callable[
     except OSError as error:
         raise UsageError(f"could not write the image: {error.strerror or error} ({error.filename or cache})") from error
     return output
-
-
-def read_recipe(path: Path) -> Recipe:
-    """Read app.toml; raises UsageError that names the key and what was expected."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}); an app's folder holds an app.toml") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML: {error}") from error
-    image, files = document.get("image"), document.get("files")
-    if set(document) - {"image", "files"} or not isinstance(image, dict) or not isinstance(files, dict):
-        raise UsageError(f"{path}: expected the tables [image] and [files], saw {', '.join(document) or 'nothing'}")
-    if unknown := set(image) - {"packages", "python", "disk_mib", "start"}:
-        raise UsageError(f"{path}: unknown key in [image]: {', '.join(sorted(unknown))}")
-    disk_mib = image.get("disk_mib")
-    if not isinstance(disk_mib, int) or isinstance(disk_mib, bool) or not 64 <= disk_mib <= 8192:
-        raise UsageError(f"{path}: disk_mib is a whole number from 64 to 8192, saw {disk_mib!r}")
-    start = _words(path, "start", image.get("start"))
-    if not start:
-        raise UsageError(f"{path}: start is the command that starts the app, a list of words")
-    return Recipe(
-        packages=_words(path, "packages", image.get("packages", [])),
-        python=_words(path, "python", image.get("python", [])),
-        disk_mib=disk_mib,
-        start=start,
-        files={name: _file(path, name, source) for name, source in files.items()},
-    )
-
-
-def _words(path: Path, key: str, value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(word, str) and word for word in value):
-        raise UsageError(f"{path}: {key} is a list of words, saw {value!r}")
-    # a package named "-o..." would be an option of apt's, one named "x-" would be taken out
-    if key == "packages" and not all(re.fullmatch(r"[a-z0-9][a-z0-9.+-]*[a-z0-9+]", word) for word in value):
-        raise UsageError(f"{path}: {key} holds names of Debian packages, saw {value!r}")
-    return tuple(value)
-
-
-def _file(path: Path, name: str, source: object) -> Path:
-    if not name.startswith("/") or ".." in name.split("/") or name.endswith("/"):
-        raise UsageError(f"{path}: {name!r} is no absolute file name for the image")
-    found = path.parent / source if isinstance(source, str) else None
-    if found is None or not found.is_file():
-        raise UsageError(f"{path}: {name} = {source!r}: there is no such file beside app.toml")
-    return found
 
 
 @contextmanager

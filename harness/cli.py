@@ -125,6 +125,17 @@ def certify(ova: Path | None, **options: object) -> int:
     return run_certify(ova, options)
 
 
+@commands.command()
+@click.argument("name")
+@click.option("--type", "kind", type=click.Choice(["terminating", "transparent"]), required=True)
+@click.option("--folder", type=_FILE, help="The folder to make; default NAME here.")
+def new(name: str, kind: Any, folder: Path | None) -> int:
+    """Begin an app: a project folder that certifies as it is. NAME is the app's id, such as my-app."""
+    from harness.newapp import NewApp, make_app
+
+    return make_app(NewApp(name, kind, folder or Path(name)))
+
+
 @commands.command("build-app")
 @click.argument("folder", type=_FILE)
 @click.option("-o", "--output", type=_FILE, help="The image to write; default FOLDER's name with .qcow2 here.")

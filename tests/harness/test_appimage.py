@@ -11,8 +11,9 @@ import pytest
 
 from conformance.errors import UsageError
 from harness import appimage_disk
-from harness.appimage import build_image, read_recipe
+from harness.appimage import build_image
 from harness.appimage_initramfs import build_initramfs
+from harness.appimage_recipe import read_recipe
 from harness.appimage_root import Entry, scan
 
 GOOD = """
@@ -46,19 +47,26 @@ def test_a_recipe_is_read(app: Path) -> None:
     ("old", "new", "said"),
     [
         ("[image]", "[image", "no TOML"),
-        ("[files]", "[file]", "expected the tables"),
-        ("disk_mib = 128", "disk_mib = true", "whole number"),
+        ("[files]", "[file]", "line 6: file is not known; did you mean files"),
+        ("disk_mib = 128", "disk_mib = true", "line 4: image.disk_mib: expected a whole number"),
         ("disk_mib = 128", "disk_mib = 9000", "64 to 8192"),
-        ("disk_mib = 128", "disk_mib = 128\ndiks = 1", "unknown key"),
-        ('start = ["python3", "/opt/app.py", "--flag"]', "", "list of words"),
+        ("disk_mib = 128", "", "64 to 8192, saw nothing"),
+        (
+            "disk_mib = 128",
+            "disk_mib = 128\ndiks_mib = 1",
+            "line 5: image.diks_mib is not known; did you mean disk_mib",
+        ),
+        ('start = ["python3", "/opt/app.py", "--flag"]', "", "starts the app"),
         ('start = ["python3", "/opt/app.py", "--flag"]', "start = []", "starts the app"),
+        ('start = ["python3", "/opt/app.py", "--flag"]', 'start = "python3"', "list of words"),
         ('"python3.11-minimal"', '"-oDir=/"', "names of Debian packages"),
         ('"python3.11-minimal"', '"libc6-"', "names of Debian packages"),
-        ('"python3.11-minimal"', "7", "list of words"),
-        ('"/opt/app.py" = "app.py"', '"opt/app.py" = "app.py"', "no absolute file name"),
-        ('"/opt/app.py" = "app.py"', '"/opt/../etc/x" = "app.py"', "no absolute file name"),
+        ('"python3.11-minimal"', "7", "names of Debian packages"),
+        ("disk_mib = 128", 'disk_mib = 128\nroot_archive = "root.tar"', "no Debian packages where a root_archive"),
+        ('"/opt/app.py" = "app.py"', '"opt/app.py" = "app.py"', "absolute file name"),
+        ('"/opt/app.py" = "app.py"', '"/opt/../etc/x" = "app.py"', "absolute file name"),
         ('"/opt/app.py" = "app.py"', '"/opt/app.py" = "missing.py"', "no such file"),
-        ('"/opt/app.py" = "app.py"', '"/opt/app.py" = 7', "no such file"),
+        ('"/opt/app.py" = "app.py"', '"/opt/app.py" = 7', "a file beside app.toml"),
     ],
 )
 def test_a_bad_recipe_is_named(app: Path, old: str, new: str, said: str) -> None:
