@@ -39,8 +39,21 @@ def references_doubt(package: Package) -> str:
     """Why the descriptor's References are not known; "" when they are."""
     if package.descriptor is None:
         return absence(package, ".ovf")
-    owners = ", ".join(sorted({fault.requirement for fault in package.descriptor.faults}))
-    return "" if package.descriptor.usable else f"the descriptor could not be read ({owners})"
+    if not package.descriptor.usable:
+        owners = ", ".join(sorted({fault.requirement for fault in package.descriptor.faults}))
+        return f"the descriptor could not be read ({owners})"
+    named = [reference.href for reference in package.descriptor.references]
+    broken = package.findings("DSC-001") and not (named and all(named))
+    return "the descriptor's References are not valid (DSC-001)" if broken else ""
+
+
+def acl_doubt(package: Package) -> str:
+    """Why the ACL's content cannot be relied on; "" where it can, or where the app does not use the bus."""
+    if package.acl is None:
+        return absence(package, ACL_PATH) if package.uses_bus else ""
+    if any(fault.requirement == "PKG-015" for fault in package.acl.faults):
+        return f"{ACL_PATH} exceeds a bound (PKG-015)"
+    return f"{ACL_PATH} is not valid (PKG-012)" if package.findings("PKG-012") else ""
 
 
 def absence(package: Package, suffix: str) -> str:
@@ -112,7 +125,7 @@ def strangers(package: Package) -> Iterator[Stranger]:
         found = package.archive.ending(suffix)
         for member in found[1:]:
             yield Stranger(f"one {suffix}", ", ".join(one.name for one in found), member, _leave_out(member))
-    if package.descriptor is None or not package.descriptor.usable:
+    if package.descriptor is None or references_doubt(package):
         return
     references = package.descriptor.references
     disks = {disk.file_ref for disk in package.descriptor.disks}
@@ -194,7 +207,7 @@ def _digests_doubt(package: Package, manifest: Manifest, compared: int) -> str:
     if manifest.faults:
         return "the manifest has lines that could not be read (PKG-004)"
     if compared < len(manifest.entries):
-        return members_doubt(package) or "the manifest lists what it should not (PKG-004)"
+        return members_doubt(package) or "what the manifest lists is not all there (PKG-003, PKG-004, PKG-010)"
     return "" if compared else "the manifest lists nothing (PKG-004)"
 
 

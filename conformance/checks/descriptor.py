@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from conformance.application import Access, Application
-from conformance.checks.contents import absence
+from conformance.checks.contents import absence, acl_doubt
 from conformance.package import Package, acl
 from conformance.package.certificate import Trust
 from conformance.profile import Profile
@@ -68,7 +68,7 @@ def _check(
     if doubt or application is None:
         return not_judged(doubt)
     if requirement in _NEED_CAPACITY and not application.disk_capacity_bytes:
-        return not_judged("the disk's capacity is not known (PKG-010)")
+        return not_judged("the disk's capacity is not known (PKG-010, PKG-011)")
     beside = applies(application)
     return not_applicable(beside) if beside else passed(reason(application))
 
@@ -93,8 +93,11 @@ def _features(package: Package, profile: Profile, trust: Trust) -> Outcome:
         ("subscribe", f"racs/app/{application.id}/properties"),
         ("publish", f"app/{application.id}/features"),
     )
-    if package.findings("PKG-012") or (package.acl is None and package.uses_bus):
-        return judged if judged.findings else not_judged("auth/acl.xml could not be read (PKG-012)")
+    doubt = acl_doubt(package)
+    if package.acl and package.acl.application != application.id:
+        doubt = doubt or f"{acl.PATH} is another application's (PKG-012)"
+    if doubt:
+        return judged if judged.findings else not_judged(doubt)
     granted = application.acl or ()
     findings = [
         Finding(

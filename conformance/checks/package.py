@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from conformance.checks import contents, image, signature
-from conformance.checks.contents import members_doubt, references_doubt, settled
+from conformance.checks.contents import acl_doubt, members_doubt, references_doubt, settled
 from conformance.package import Package
 from conformance.package.certificate import Trust
 from conformance.package.header import ACL_PATH
@@ -48,9 +48,7 @@ def _check_acl(package: Package, profile: Profile, trust: Trust) -> Outcome:
     if application and package.acl and package.acl.application not in ("", application.id):
         expected = f"application={application.id!r}, the descriptor's id"
         findings.append(Finding(expected, package.acl.application[:40], ACL_PATH, _MEND_ACL))
-    doubt = "" if package.acl else f"there is no {ACL_PATH} that could be read (PKG-003, PKG-015)"
-    doubt = doubt or _acl_bound(package)
-    return settled(findings, doubt, f"{ACL_PATH} is this application's")
+    return settled(findings, acl_doubt(package), f"{ACL_PATH} is this application's")
 
 
 def _elsewhere(package: Package) -> list[Finding]:
@@ -63,11 +61,6 @@ def _elsewhere(package: Package) -> list[Finding]:
     ]
 
 
-def _acl_bound(package: Package) -> str:
-    exceeded = package.acl and any(fault.requirement == "PKG-015" for fault in package.acl.faults)
-    return f"{ACL_PATH} exceeds a bound (PKG-015)" if exceeded else ""
-
-
 def _check_grants(requirement: str) -> Callable[[Package, Profile, Trust], Outcome]:
     """PKG-013 and PKG-014, which the ACL's reader judges rule by rule."""
 
@@ -75,10 +68,8 @@ def _check_grants(requirement: str) -> Callable[[Package, Profile, Trust], Outco
         off_bus = _off_bus(package)
         if off_bus:
             return off_bus
-        broken = package.acl is None or _acl_bound(package) or package.findings("PKG-012")
         count = len(package.acl.permissions) if package.acl else 0
-        doubt = f"{ACL_PATH} could not be read (PKG-012)" if broken else ""
-        return settled(package.findings(requirement), doubt, counted(count, "grant"))
+        return settled(package.findings(requirement), acl_doubt(package), counted(count, "grant"))
 
     return check
 

@@ -146,8 +146,8 @@ def _image(archive: Archive, described: "Descriptor | None") -> ImageSlice | Non
     """The image's place: the file of the descriptor's disk, or where that cannot be told the one file that is left."""
     hrefs: Iterable[str] = ()
     if described:
-        disks = {disk.file_ref for disk in described.disks}
-        hrefs = {reference.href for reference in described.references if reference.id in disks}
+        files = {reference.id: reference.href for reference in reversed(described.references)}  # the first of an id
+        hrefs = {files[disk.file_ref] for disk in described.disks if disk.file_ref in files}
     found = [member for member in archive.members if member.proper and member.name in hrefs]
     others = (".ovf", ".mf", ".cert", ACL_PATH)
     found = found or [member for member in archive.members if member.proper and not member.name.endswith(others)]
