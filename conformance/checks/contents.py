@@ -149,7 +149,7 @@ def _leave_out(member: Member) -> str:
 
 def _not_there(package: Package) -> Iterator[Finding]:
     """Referenced files that are missing, but for the image (PKG-010)."""
-    if package.descriptor is None:
+    if package.descriptor is None or references_doubt(package):
         return
     names = {member.name for member in package.archive.members}
     disks = {disk.file_ref for disk in package.descriptor.disks}
