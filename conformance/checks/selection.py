@@ -1,85 +1,81 @@
 """DSC-005 and DSC-006: what the offload rules of a transparent app select, known without a packet."""
 
+from collections.abc import Iterator
 from ipaddress import IPv4Network, ip_network
 
 from conformance.application import Application, Direction
 from conformance.profile import Profile
-from conformance.rules import language
-from conformance.rules.analysis import Budget, Fields, Undecided, can_match, matches_everything, satisfying_packet
-from conformance.rules.expression import And, Comparison, Expression, Membership, Not, Or, fields, mirrored
+from conformance.rules import language, relations, review
+from conformance.rules.analysis import Budget, Undecided, matches_everything
+from conformance.rules.expression import Expression, Membership, Or, fields
+from conformance.rules.remark import Remark
+from conformance.rules.simplification import simplified
 from conformance.verdict import Finding, Outcome, counted, failed, inconclusive, not_judged, passed
 
 _OF_A_PACKET = {"dscp", "length"}  # an answer's are its own: they do not tell which flow it belongs to
 _DIRECTIONS: tuple[Direction, Direction] = ("uplink", "downlink")
 _INTRICATE = "the rules are too intricate to be told what they select: use fewer comparisons, or ranges and sets"
-_IPV4 = Comparison("ip_version", "==", 4)
 
 
 def judge_selection(application: Application, profile: Profile) -> Outcome:
     """DSC-005 for rules that parse: each can select some IPv4 packet, and together they do not select all."""
-    rules = language.read_rules(application.rules)
-    findings, budget = list[Finding](), Budget()
+    budget, findings, undecided = Budget(), list[Finding](), False
+    whole = set[Direction]()
+    for rule in application.rules:
+        for remark in review.judge_rule(rule.text, budget):
+            undecided |= remark.kind == "undecided"
+            if remark.broken:
+                findings.append(_finding(remark, f"descriptor, rule {rule.name!r} {rule.direction}"))
+            if remark.kind == "matches everything":
+                whole.add(rule.direction)
     try:
-        for rule in rules:
-            where = f"descriptor, rule {rule.name!r} {rule.direction}"
-            if not can_match(rule.expression, 4, budget):
-                only = can_match(rule.expression, 6, budget)
-                seen = "one that selects IPv6 packets only" if only else "one that no packet can satisfy"
-                remedy = "apps of this profile are IPv4" if only else "correct the condition, or delete the rule"
-                findings.append(Finding("a rule that selects some IPv4 packets", seen, where, remedy))
-        for direction in _DIRECTIONS:
-            whole = _union(application, direction)
-            if matches_everything(whole, 4, budget):
+        for direction in (one for one in _DIRECTIONS if one not in whole):
+            if matches_everything(simplified(_union(application, direction)), 4, budget):
                 expected, where = "rules that leave some traffic alone", f"descriptor, rules for {direction}"
                 remedy = "select only the traffic that the app is for"
-                findings.append(Finding(expected, "all IPv4 packets selected", where, remedy))
+                findings.append(Finding(expected, "all IPv4 packets selected together", where, remedy))
     except Undecided:
-        return failed(findings) if findings else inconclusive(_INTRICATE)
-    return (
-        failed(findings)
-        if findings
-        else passed(f"{counted(len(rules), 'rule')}, each with packets to select, none for all")
-    )
+        undecided = True
+    if findings:
+        return failed(findings)
+    if undecided:
+        return inconclusive(_INTRICATE)
+    seen = f"{counted(len(application.rules), 'rule')}, each with packets to select, none for all"
+    return passed("; ".join([seen, *_suspicions(application)]))
 
 
 def judge_symmetry(application: Application, profile: Profile) -> Outcome:
     """DSC-006: the answer to a selected packet is selected too, either way, for flows between a UE and any server."""
-    if any(_OF_A_PACKET & fields(rule.expression) for rule in language.read_rules(application.rules)):
+    if any(_OF_A_PACKET & fields(language.parse(rule.text)) for rule in application.rules):
         return not_judged("a rule looks at dscp or length, which an answer need not share with its question")
+    remarks = relations.review_symmetry(application.rules, users(profile))
+    findings = [_finding(remark, "descriptor") for remark in remarks if remark.kind == "asymmetric"]
+    if findings:
+        return failed(findings)
+    return inconclusive(_INTRICATE) if remarks else passed("the answer to every selected packet is selected too")
+
+
+def users(profile: Profile) -> Membership:
+    """A packet from a UE, by the profile's IPv4 networks of UEs."""
+    return Membership(
+        "src_ip", tuple(net for text in profile["network.ues"] if isinstance(net := ip_network(text), IPv4Network))
+    )
+
+
+def _suspicions(application: Application) -> Iterator[str]:
+    """What is no fault, and yet seldom meant: a remark to a pass."""
     budget = Budget()
-    uplink, downlink = (_union(application, direction) for direction in _DIRECTIONS)
-    try:
-        findings = [
-            finding
-            for direction, selected, answers in (("uplink", uplink, downlink), ("downlink", downlink, uplink))
-            if (finding := _unanswered(direction, selected, answers, profile, budget))
-        ]
-    except Undecided:
-        return inconclusive(_INTRICATE)
-    return failed(findings) if findings else passed("the answer to every selected packet is selected too")
+    remarks = [one for rule in application.rules for one in review.review_rule(rule.text, budget)]
+    remarks += relations.review_overlaps(application.rules, budget)
+    told = [one.seen for one in remarks if one.kind != "undecided"]
+    if told:
+        more = f" (and {len(told) - 1} more: racs rule --ova)" if len(told) > 1 else ""
+        yield f"no fault, but worth a look: {told[0]}{more}"
 
 
 def _union(application: Application, direction: Direction) -> Expression:
     return Or(tuple(language.parse(rule.text) for rule in application.rules if rule.direction == direction))
 
 
-def _unanswered(
-    direction: str, selected: Expression, answers: Expression, profile: Profile, budget: Budget
-) -> Finding | None:
-    """A packet of a UE's flow that is selected while its answer is not."""
-    users = tuple(net for text in profile["network.ues"] if isinstance(net := ip_network(text), IPv4Network))
-    user = Membership("src_ip" if direction == "uplink" else "dst_ip", users)
-    found = satisfying_packet(And((_IPV4, user, selected, Not(mirrored(answers)))), budget=budget)
-    if found is None:
-        return None
-    other = "downlink" if direction == "uplink" else "uplink"
-    remedy = f"add its mirror image (addresses and ports exchanged) to the rules for {other}"
-    where = f"descriptor, rules for {other}"
-    seen = f"{_describe(found)} is selected for {direction}, its answer is not"
-    return Finding("the answers to selected packets selected too", seen, where, remedy)
-
-
-def _describe(packet: Fields) -> str:
-    ends = ((packet.src_ip, packet.src_port), (packet.dst_ip, packet.dst_port))
-    source, target = (str(address) if port is None else f"{address}:{port}" for address, port in ends)
-    return f"a packet of protocol {packet.proto} from {source} to {target}"
+def _finding(remark: Remark, where: str) -> Finding:
+    return Finding(remark.expected, remark.seen, f"{where}, {remark.where}", remark.remedy)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 from typing import Any
 
+from conformance.rules.analysis import Fields
 from conformance.rules.expression import FIELDS, And, Expression, Membership, Not, Or
 from conformance.rules.language import PROTOCOLS
 from conformance.rules.simplification import SIX, Interval, complement, intervals, simplified
@@ -156,3 +157,13 @@ def _listed(texts: Sequence[str]) -> str:
     if len(texts) > _SHOWN:
         texts = [*texts[: _SHOWN - 1], f"{len(texts) - _SHOWN + 1} others"]
     return " or ".join(filter(None, (", ".join(texts[:-1]), texts[-1])))
+
+
+def describe_packet(packet: Fields) -> str:
+    """A packet by its fields, as the rule language names them."""
+    named = (
+        ("ip_version", packet.ip_version), ("proto", _PROTOCOL_NAMES.get(packet.proto, packet.proto)),
+        ("src_ip", packet.src_ip), ("src_port", packet.src_port), ("dst_ip", packet.dst_ip),
+        ("dst_port", packet.dst_port), ("dscp", packet.dscp), ("length", packet.length),
+    )  # fmt: skip
+    return f"a packet with {', '.join(f'{field} {value}' for field, value in named if value is not None)}"

@@ -1,10 +1,12 @@
 """Packets and expressions of the rule language: named, and drawn from a small world in which they meet."""
 
+import itertools
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from hypothesis import strategies as st
 
-from conformance.packet import Packet
+from conformance.packet import WITH_PORTS, Packet
+from conformance.rules.analysis import Fields
 from conformance.rules.expression import FIELDS, And, Comparison, Expression, Membership, Not, Or, Range
 
 
@@ -89,3 +91,37 @@ def text_of(expression: Expression) -> str:  # noqa: PLR0911  (one a shape of th
         case And(operands) | Or(operands):
             sign = ") && (" if isinstance(expression, And) else ") || ("
             return "(" + sign.join(map(text_of, operands)) + ")"
+
+
+def as_packet(found: Fields) -> Packet:
+    return Packet(
+        b"", found.ip_version, found.proto, int(found.src_ip), int(found.dst_ip), found.src_port, found.dst_port,
+        found.dscp, found.length, 64, 0, 0, False, 20, 20, None,
+    )  # fmt: skip
+
+
+_PORTS, _PROTOS = (0, 1, 2, 3), (0, 1, 6, 17)
+
+
+@st.composite
+def _port_leaves(draw: st.DrawFn) -> Expression:
+    field, values = draw(
+        st.sampled_from([("src_port", _PORTS), ("dst_port", _PORTS), ("proto", _PROTOS), ("ip_version", (4, 6))])
+    )
+    number = st.sampled_from(values)
+    if draw(st.booleans()):
+        return Comparison(field, draw(st.sampled_from(("==", "!=", "<", "<=", ">", ">="))), draw(number))
+    return Membership(field, (Range(draw(number), draw(number)),))
+
+
+PORT_EXPRESSIONS = st.recursive(
+    _port_leaves(),
+    lambda inner: st.one_of(inner.map(Not), st.tuples(inner, inner).map(And), st.tuples(inner, inner).map(Or)),
+    max_leaves=6,
+)
+# beyond the values that leaves name every further value behaves as one of these
+PORT_WORLD = [
+    as_packet(Fields(version, proto, IPv4Address(1), IPv4Address(2), src, dst, 0, 60))
+    for version, proto in itertools.product((4, 6), (*_PROTOS, 2, 255, 132))
+    for src, dst in itertools.product((*_PORTS, 4, 65535) if proto in WITH_PORTS else (None,), repeat=2)
+]

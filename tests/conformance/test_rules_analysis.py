@@ -1,22 +1,18 @@
 """conformance.rules.analysis: exact answers, held against brute force over small worlds."""
 
-import itertools
 from collections.abc import Callable
 from contextlib import suppress
-from ipaddress import IPv4Address
 from itertools import accumulate
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
+from rule_cases import PORT_EXPRESSIONS, PORT_WORLD, as_packet
 
 from conformance.application import Rule
-from conformance.packet import WITH_PORTS, Packet
 from conformance.rules.analysis import (
     VALUES_MAX,
     Budget,
     DrivenFlow,
-    Fields,
     Undecided,
     can_match,
     matches_everything,
@@ -25,20 +21,13 @@ from conformance.rules.analysis import (
     satisfying_packet,
     served_ports,
 )
-from conformance.rules.expression import And, Comparison, Expression, Membership, Not, Or, Range, evaluate, mirrored
+from conformance.rules.expression import And, Expression, Not, Or, evaluate, mirrored
 from conformance.rules.language import CHARACTERS_MAX, parse
 
 UES = [f"10.45.0.{n}" for n in range(1, 9)]
 SERVERS = ["198.51.100.0/24", "203.0.113.0/24"]
 WEB_UP = "4==ip_version && proto==TCP && (80==dst_port || 8080==dst_port)"
 WEB_DOWN = "4==ip_version && proto==TCP && (80==src_port || 8080==src_port)"
-
-
-def as_packet(found: Fields) -> Packet:
-    return Packet(
-        b"", found.ip_version, found.proto, int(found.src_ip), int(found.dst_ip), found.src_port, found.dst_port,
-        found.dscp, found.length, 64, 0, 0, False, 20, 20, None,
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -162,40 +151,13 @@ def test_region_starts() -> None:
     assert region_starts(parse("dst_port <= 65535"), "dst_port") == (0, 65535)
 
 
-_PORTS, _PROTOS = (0, 1, 2, 3), (0, 1, 6, 17)
-
-
-@st.composite
-def _leaves(draw: st.DrawFn) -> Expression:
-    field, values = draw(
-        st.sampled_from([("src_port", _PORTS), ("dst_port", _PORTS), ("proto", _PROTOS), ("ip_version", (4, 6))])
-    )
-    number = st.sampled_from(values)
-    if draw(st.booleans()):
-        return Comparison(field, draw(st.sampled_from(("==", "!=", "<", "<=", ">", ">="))), draw(number))
-    return Membership(field, (Range(draw(number), draw(number)),))
-
-
-_EXPRESSIONS = st.recursive(
-    _leaves(),
-    lambda inner: st.one_of(inner.map(Not), st.tuples(inner, inner).map(And), st.tuples(inner, inner).map(Or)),
-    max_leaves=6,
-)
-# beyond the values that leaves name every further value behaves as one of these
-_WORLD = [
-    as_packet(Fields(version, proto, IPv4Address(1), IPv4Address(2), src, dst, 0, 60))
-    for version, proto in itertools.product((4, 6), (*_PROTOS, 2, 255, 132))
-    for src, dst in itertools.product((*_PORTS, 4, 65535) if proto in WITH_PORTS else (None,), repeat=2)
-]
-
-
 @settings(derandomize=True, max_examples=200, deadline=None)
-@given(_EXPRESSIONS)
+@given(PORT_EXPRESSIONS)
 def test_exact_against_brute_force(expression: Expression) -> None:
-    answers = [evaluate(expression, packet) for packet in _WORLD]
+    answers = [evaluate(expression, packet) for packet in PORT_WORLD]
     assert can_match(expression) is any(answers)
     assert matches_everything(expression) is all(answers)
-    back = [packet._replace(src_port=packet.dst_port, dst_port=packet.src_port) for packet in _WORLD]
+    back = [packet._replace(src_port=packet.dst_port, dst_port=packet.src_port) for packet in PORT_WORLD]
     assert [evaluate(mirrored(expression), packet) for packet in back] == answers
 
 
