@@ -11,8 +11,8 @@ from conformance.errors import UsageError
 from conformance.package import open_package
 from conformance.profile import DEFAULT
 from conformance.profile import load as load_profile
-from harness.inspection import CertificateFacts, ImageFacts, Inspection, inspect
 from harness.options import require_file
+from harness.package_facts import CertificateFacts, ImageFacts, PackageFacts, gather
 from harness.screen import show
 
 _UNREADABLE = 1  # exit status
@@ -32,7 +32,7 @@ class _Node:
 def inspect_package(ova: Path, json_file: str | None) -> int:
     """Print the tree, or the JSON; 1 where not even one file of the archive can be read."""
     require_file(ova, "package")
-    found = inspect(open_package(ova, load_profile(DEFAULT)), datetime.now(UTC))
+    found = gather(open_package(ova, load_profile(DEFAULT)), datetime.now(UTC))
     if json_file != "-":
         show("\n".join(_lines(_tree(found), sys.stdout.isatty())), sys.stdout)
     else:
@@ -56,7 +56,7 @@ def _lines(node: _Node, colour: bool, prefix: str = "") -> Iterator[str]:
         yield from (f"{prefix}{'   ' if last else '│  '}{line}" for line in rest)
 
 
-def _tree(found: Inspection) -> _Node:
+def _tree(found: PackageFacts) -> _Node:
     parts = [_members(found), _signature(found)]
     if found.application is None:
         parts.append(_Node("application: the descriptor does not say what it is", wrong=True))
@@ -74,7 +74,7 @@ def _tree(found: Inspection) -> _Node:
     return _Node(f"{found.file}  {_amount(found.size)}  SHA-256 {found.sha256}", parts)
 
 
-def _members(found: Inspection) -> _Node:
+def _members(found: PackageFacts) -> _Node:
     words = {
         "matches": "as the manifest has it",
         "differs": "NOT as the manifest has it",
@@ -94,7 +94,7 @@ def _members(found: Inspection) -> _Node:
     return _Node(f"files ({len(found.members)})", rows)
 
 
-def _signature(found: Inspection) -> _Node:
+def _signature(found: PackageFacts) -> _Node:
     wrong = not found.signature.startswith("verifies")
     return _Node(f"signature {found.signature}", [_certificate(one) for one in found.certificates], wrong)
 
@@ -114,7 +114,7 @@ def _certificate(facts: CertificateFacts) -> _Node:
     return _Node(facts.subject or "a certificate without subject", rows)
 
 
-def _application(app: Application, found: Inspection) -> Iterator[_Node]:
+def _application(app: Application, found: PackageFacts) -> Iterator[_Node]:
     rows = [
         _Node(
             f"machine: {app.cpus} CPU, {app.memory_mib} MiB of memory, NICs on {', '.join(app.nics) or 'no network'}"
@@ -149,7 +149,7 @@ def _application(app: Application, found: Inspection) -> Iterator[_Node]:
         yield _Node("message bus", [_Node(words) for words in found.permissions] or [_Node("it may do nothing there")])
 
 
-def _rules(app: Application, found: Inspection) -> Iterator[_Node]:
+def _rules(app: Application, found: PackageFacts) -> Iterator[_Node]:
     payloads = {effect.name: effect.payload for effect in app.effects}
     for rule in found.rules:
         unread = _Node("a rule that cannot be read", wrong=True)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from conformance.package import open_package
 from conformance.profile import load
 from harness.building import PackageParts, write_package
-from harness.inspection import inspect
+from harness.package_facts import gather
 
 NOW = datetime.now(UTC)
 
@@ -148,6 +148,6 @@ def test_any_bytes_are_told_of_somehow(
         whole[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
     folder = tmp_path_factory.mktemp("odd")
     (folder / "odd.ova").write_bytes(whole)
-    found = inspect(open_package(folder / "odd.ova", load()), NOW)
+    found = gather(open_package(folder / "odd.ova", load()), NOW)
     json.loads(found.to_json())
     shutil.rmtree(folder)
