@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PackageCheck = Callable[["Package", Profile, "Trust"], Outcome]
 TraceCheck = Callable[[Trace, Profile], Outcome]
 
-PACKAGE_MODULES = {"PKG": "package", "DSC": "descriptor", "RES": "descriptor"}  # IMG has no checks yet
+PACKAGE_MODULES = {"PKG": "package", "DSC": "descriptor", "RES": "descriptor", "IMG": "inspection"}
 TRACE_MODULES = {
     "RES": "guest",
     "LIF": "guest",

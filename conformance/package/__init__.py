@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
     from conformance.application import Application
+    from conformance.inspection import Inspection
     from conformance.package.acl import AccessList
     from conformance.package.certificate import CertificateFile, Signature
     from conformance.package.descriptor import Descriptor
@@ -49,6 +50,8 @@ class Package:
     acl: "AccessList | None"
     image: ImageSlice | None
     disk: "Image | None"
+    inspection: "Inspection | None" = None
+    """What a look into the image saw; None where nobody looked (harness.inspection.look_inside)."""
 
     @property
     def sha256(self) -> str:

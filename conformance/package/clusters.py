@@ -1,4 +1,4 @@
-"""The disk inside a qcow2 image, as the guest sees it (QEMU's docs/interop/qcow2, "Cluster mapping"). Only clusters that
+"""The disk inside a qcow2 image as the guest sees it (QEMU's docs/interop/qcow2, "Cluster mapping"). Only clusters that
 are asked for are unpacked."""
 
 import struct

@@ -1,0 +1,199 @@
+"""IMG-001 to IMG-005: what a look into the image saw, judged. Secrets are named by kind and place, never shown."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from conformance.inspection import Inspection, Secret, Volume
+from conformance.package import Package
+from conformance.package.certificate import Trust
+from conformance.profile import Profile
+from conformance.verdict import Finding, Outcome, counted, failed, inconclusive, not_judged, passed
+
+Judge = Callable[[Package, Inspection], Outcome]
+Check = Callable[[Package, Profile, Trust], Outcome]
+
+# os-release(5): ID, or what ID_LIKE says it is like.
+RED_HAT_FAMILY = frozenset({"rhel", "fedora", "centos", "rocky", "almalinux", "ol", "scientific"})
+_SEAL = "then build, pack and sign again"
+
+
+def _finding(package: Package, expected: str, seen: str, where: str, remedy: str) -> Finding:
+    name = package.image.name if package.image else ""
+    return Finding(expected, seen, f"{name}, {where}", remedy, (f"package:{name}@0",))
+
+
+def _at(volume: str, path: str, line: int = 0) -> str:
+    """A place inside the image; names come from the guest, so what is no plain text is escaped."""
+    shown = path if path.isprintable() and path.isascii() else ascii(path)[1:-1]
+    return f"{volume}, {shown[:200]}" + (f", line {line}" if line else "")
+
+
+def _looked(judge: Judge, needs_system: bool = True) -> Check:
+    """The check of what an inspection saw; what stands in the way of one is said here."""
+
+    def check(package: Package, profile: Profile, trust: Trust) -> Outcome:
+        seen = package.inspection
+        if seen is None:
+            broken = package.disk is None or package.disk.faults
+            why = (
+                "the image could not be read (PKG-010, PKG-011, PKG-015)" if broken else "nobody looked into the image"
+            )
+            return not_judged(why)
+        if seen.failure:
+            return inconclusive(seen.failure)
+        if needs_system and not seen.systems:
+            return not_judged("no system was found in the image (IMG-005)")
+        return judge(package, seen)
+
+    return check
+
+
+def _settled(findings: Iterable[Finding], doubt: str, unread: str, reason: str) -> Outcome:
+    """Fail by findings; else inconclusive for a doubt; else not judged where not all could be read; else pass."""
+    found = tuple(findings)
+    if found:
+        return failed(found)
+    if doubt:
+        return inconclusive(doubt)
+    return not_judged(unread) if unread else passed(reason)
+
+
+def _unread(seen: Inspection) -> str:
+    """Why not all of the image is known; "" where it is."""
+    volumes = [one.name for one in _unread_volumes(seen)]
+    places = [*volumes, *(_at(one.volume, one.path) for one in seen.unread)]
+    more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+    return f"not all of the image could be read: {places[0]}{more} (IMG-005)" if places else ""
+
+
+def _unread_volumes(seen: Inspection) -> list[Volume]:
+    """Those that count: an initramfs beside an installed system is that system's own copy of a few files."""
+    installed = any(one.system and one.kind != "cpio" for one in seen.volumes)
+    return [one for one in seen.volumes if one.state == "unread" and not (one.kind == "cpio" and installed)]
+
+
+def _family(package: Package, seen: Inspection) -> Outcome:
+    """IMG-001: every system in the image is of the family, by what it says and by its packages."""
+    findings = []
+    for system in seen.systems:
+        named = bool(RED_HAT_FAMILY & set(system.ids)) or system.release_file
+        if named and (system.rpm or not system.dpkg):
+            continue
+        shown = ascii(system.name)[1:-1] or "a system that does not name itself"
+        findings.append(
+            _finding(
+                package,
+                "a distribution of the Red Hat family (os-release, /etc/redhat-release, RPM's database)",
+                f"{shown}{', with packages of dpkg' if system.dpkg else ''}",
+                system.volume,
+                "build on a distribution of this family: ./racs build-app takes its installation ISO or a root tarball",
+            )
+        )
+    return _settled(findings, "", _unread(seen), ", ".join(ascii(system.name)[1:-1] for system in seen.systems))
+
+
+def _secrets(package: Package, seen: Inspection) -> Outcome:
+    """IMG-002: no secrets but those that packages bring for all to see."""
+    alien = [secret for secret in seen.secrets if not secret.packaged]
+    findings = [
+        _finding(
+            package,
+            "no private key, shell history or cloud credential in the image",
+            secret.what,
+            _at(secret.volume, secret.path, secret.line),
+            f"rm {_quoted(secret.path)}, and make it invalid: whoever had the package has it. {_mend(secret)}",
+        )
+        for secret in alien
+        if not secret.doubt
+    ]
+    doubtful = [secret for secret in alien if secret.doubt]
+    doubt = (
+        f"{doubtful[0].what} in {doubtful[0].path} may be its package's own: {doubtful[0].doubt}" if doubtful else ""
+    )
+    kept = len(seen.secrets) - len(alien)
+    reason = f"none in {counted(seen.files_seen, 'file')}"
+    return _settled(findings, doubt, _unread(seen), reason + (f", but for {kept} as packaged" if kept else ""))
+
+
+def _mend(secret: Secret) -> str:
+    if secret.kind == "shell history":
+        return f"Before sealing, `unset HISTFILE`, {_SEAL}"
+    what = "Make the key on the first boot" if secret.kind == "private key" else "Let the app fetch it when it runs"
+    return f"{what}, {_SEAL}"
+
+
+def _accounts(package: Package, seen: Inspection) -> Outcome:
+    """IMG-003: no account that anybody may enter."""
+    findings = [
+        _finding(
+            package,
+            "no account with an empty or well-known password",
+            f"{account.name!a} with {'an empty' if account.password == 'empty' else 'a well-known'} password",
+            _at(account.volume, account.path, account.line),
+            f"lock it, and log in by a key: passwd -l {_quoted(account.name)}, {_SEAL}",
+        )
+        for account in seen.accounts
+        if account.password != "not tried"
+    ]
+    untried = [account for account in seen.accounts if account.password == "not tried"]
+    doubt = f"the password of {untried[0].name!a} could not be tried: {untried[0].doubt}" if untried else ""
+    reason = f"{counted(seen.accounts_seen, 'account')}, each locked or with a password that is not well known"
+    return _settled(findings, doubt, _unread(seen), reason)
+
+
+def _identity(package: Package, seen: Inspection) -> Outcome:
+    """IMG-004: no identity that all machines of this image would share; who may log in is told besides."""
+    remedies = {
+        "SSH host key": "rm -f /etc/ssh/ssh_host_* /etc/dropbear/dropbear_*_host_key, and make them on the first boot",
+        "machine-id": "truncate -s 0 /etc/machine-id; ln -sf /etc/machine-id /var/lib/dbus/machine-id",
+    }
+    findings = [
+        _finding(
+            package,
+            "no SSH host key and no machine-id in the image",
+            f"a {one.kind}",
+            _at(one.volume, one.path),
+            f"{remedies[one.kind]}, {_SEAL}",
+        )
+        for one in seen.identities
+    ]
+    remark = "".join(
+        f"; {counted(one.keys, 'key')} may log in by {_at(one.volume, one.path)}" for one in seen.authorized_keys
+    )
+    return _settled(findings, "", _unread(seen), f"no host key, no machine-id{remark}")
+
+
+def _readable(package: Package, seen: Inspection) -> Outcome:
+    """IMG-005: all of the image could be read, and there is a system in it."""
+    remedy = f"use ext4, xfs or FAT on partitions or on linear LVM, and gzip, xz, zstd or lz4 for an initramfs, {_SEAL}"
+    expected = "file systems that can be inspected: ext4, xfs or FAT on partitions or LVM, cpio in an initramfs"
+    findings = [
+        _finding(package, expected, ": ".join(filter(None, (one.kind, one.trouble))), one.name, remedy)
+        for one in _unread_volumes(seen)
+    ]
+    repair = f"repair it: e2fsck -f, or xfs_repair, on the volume, {_SEAL}"
+    findings += [
+        _finding(package, "files and folders that can be read", one.why, _at(one.volume, one.path), repair)
+        for one in seen.unread
+    ]
+    if not seen.systems and not findings:
+        kinds = ", ".join(f"{one.name}: {one.kind or 'unknown'}" for one in seen.volumes) or "no volume"
+        wanted = "an installed system, or an initramfs that is one, on a file system that can be inspected"
+        findings.append(_finding(package, wanted, kinds, "all partitions", remedy))
+    read = [f"{one.name} ({one.kind})" for one in seen.volumes if one.state == "read"]
+    beside = [f"{one.name} ({one.kind})" for one in seen.volumes if one.state == "unread"]
+    remark = f"; not read, and not needed: {', '.join(beside)}" if beside else ""
+    return failed(findings) if findings else passed(f"{', '.join(read)}{remark}")
+
+
+def _quoted(name: str) -> str:
+    """As a word of a shell: names come from the guest."""
+    return "'" + ascii(name)[1:-1].replace("'", "") + "'" if not name.replace("/", "").isalnum() else name
+
+
+CHECKS: Mapping[str, Check] = {
+    "IMG-001": _looked(_family),
+    "IMG-002": _looked(_secrets),
+    "IMG-003": _looked(_accounts),
+    "IMG-004": _looked(_identity),
+    "IMG-005": _looked(_readable, needs_system=False),
+}
