@@ -316,7 +316,7 @@ def test_a_check_fails_for_what_is_broken_and_shows_where() -> None:
     never, everything = outcome.findings
     assert never.seen == "one that no packet can satisfy: packets of that protocol have no ports"
     assert never.where == (
-        "descriptor, rule 'a' uplink, character 26\n"
+        "descriptor, rule 'a' uplink, character 27\n"
         "  dscp==1 && proto==ICMP && dst_port==80\n"
         "                            ^^^^^^^^^^^^"
     )
