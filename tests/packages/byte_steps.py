@@ -77,7 +77,8 @@ def _encode(data: bytes, step: Step) -> bytes:
 
 def _pad(data: bytes, step: Step) -> bytes:
     """Zeros, or other bytes, up to whole units of so many bytes."""
-    return data + bytes(step.get("with", b"\0")) * (-len(data) % step["pad"])
+    unit: int = step["pad"]
+    return data + bytes(step.get("with", b"\0")) * (-len(data) % unit)
 
 
 def _capitals(data: bytes, step: Step) -> bytes:

@@ -1,0 +1,127 @@
+"""Packages that other tools packed and signed: GNU tar, bsdtar, Python's tarfile, openssl."""
+
+import os
+import re
+import subprocess
+import tarfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from corpus import Case, build
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from judging import TRUST, failing
+from package_parts import LEAF, MIDDLE, NOW, ROOT, Entry, PrivateKey, issue, pem, write_tar
+
+from conformance.package import certificate, header, manifest
+from conformance.package.certificate import Trust
+
+
+def run(*command: str, folder: Path) -> str:
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def checked(folder: Path, trust: Trust = TRUST) -> set[str]:
+    """The ids that fail app.ova in a folder."""
+    return failing(folder, (folder / "app.ova").read_bytes(), trust)
+
+
+def unpack(folder: Path) -> list[str]:
+    """The members of a good package as files, and their names in order."""
+    (folder / "whole.tar").write_bytes(build())
+    return run("tar", "-xvf", "whole.tar", folder=folder).split()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--format=ustar"], set()),
+        (["--format=ustar", "--owner=someone:1234567", "--record-size=512"], set()),
+        (["--format=gnu"], {"PKG-001"}),
+        (["--format=v7"], {"PKG-001"}),
+        (["--format=posix"], {"PKG-001"}),
+    ],
+)
+def test_gnu_tar(options: Sequence[str], expected: set[str], tmp_path: Path) -> None:
+    names = unpack(tmp_path)
+    run("tar", *options, "-cf", "app.ova", *names, folder=tmp_path)
+    assert checked(tmp_path) == expected
+
+
+def test_gnu_tar_sparse(tmp_path: Path) -> None:
+    names = unpack(tmp_path)
+    run("truncate", "-s", "8M", "disk.qcow2", folder=tmp_path)
+    run("tar", "--sparse", "-cf", "app.ova", *names, folder=tmp_path)
+    assert checked(tmp_path) == {"PKG-001"}
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [(tarfile.USTAR_FORMAT, set()), (tarfile.GNU_FORMAT, {"PKG-001"}), (tarfile.PAX_FORMAT, {"PKG-001"})],
+)
+def test_python_tarfile(form: int, expected: set[str], tmp_path: Path) -> None:
+    names = unpack(tmp_path)
+    os.utime(tmp_path / "app.ovf", (1700000000.25, 1700000000.25))  # what makes a pax record of its own accord
+    with tarfile.open(tmp_path / "app.ova", "w", format=form) as archive:
+        for name in names:
+            archive.add(tmp_path / name, name)
+    assert checked(tmp_path) == expected
+
+
+def write_key(path: Path, key: PrivateKey) -> None:
+    form = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
+
+
+@pytest.mark.parametrize("kind", ["P-256", "P-384", "RSA-3072"])
+def test_the_remedies_commands_make_a_good_package(kind: str, tmp_path: Path) -> None:
+    leaf = replace(LEAF, kind=kind)
+    unpack(tmp_path)
+    write_key(tmp_path / "key.pem", leaf.key)
+    (tmp_path / "leaf.pem").write_bytes(pem(issue(leaf, MIDDLE)))
+    (tmp_path / "intermediate.pem").write_bytes(pem(issue(MIDDLE, ROOT)))
+    run("sh", "-c", _command("manifest"), folder=tmp_path)
+    run("sh", "-c", _command("certificate"), folder=tmp_path)
+    run("sh", "-c", _command("header"), folder=tmp_path)
+    assert checked(tmp_path) == set()
+
+
+def _command(module: str) -> str:
+    """The shell command in a remedy, with this package's names."""
+    text = {"manifest": manifest.MEND, "certificate": certificate.MEND, "header": header.PACK}[module]
+    command = re.sub(r" \([^()]*\)$", "", text.partition("or: ")[2])
+    return command.replace("NAME", "app").replace("IMAGE", "disk")
+
+
+def test_openssl_s_own_root_and_leaf(tmp_path: Path) -> None:
+    subject = ("-nodes", "-subj", "/CN=dev", "-days", "3650", "-keyout")
+    run("openssl", "req", "-x509", "-newkey", "rsa:2048", *subject, "root.key", "-out", "root.pem", folder=tmp_path)
+    root = x509.load_pem_x509_certificate((tmp_path / "root.pem").read_bytes())
+    names = unpack(tmp_path)
+    run("openssl", "dgst", "-sha256", "-sign", "root.key", "-out", "signature", "app.mf", folder=tmp_path)
+    line = f"SHA256(app.mf)= {(tmp_path / 'signature').read_bytes().hex()}\n".encode()
+    (tmp_path / "app.cert").write_bytes(line + (tmp_path / "root.pem").read_bytes())
+    entries = [Entry(name, (tmp_path / name).read_bytes()) for name in names]
+    (tmp_path / "app.ova").write_bytes(write_tar(entries))
+    # Its own root and leaf in one: what `openssl req -x509` leaves a developer with.
+    assert checked(tmp_path, Trust("rd", (root,), root.not_valid_before_utc)) == set()
+    assert checked(tmp_path, Trust("rd", (issue(ROOT),), root.not_valid_before_utc)) == {"PKG-007"}
+
+
+def test_a_root_of_version_1(tmp_path: Path) -> None:
+    """Without extensions: who gave it as a root vouches for it. As an issuer below a root it is none."""
+    write_key(tmp_path / "root.key", ROOT.key)
+    request = ("openssl", "req", "-new", "-key", "root.key", "-subj", "/CN=root", "-out", "root.csr")
+    run(*request, folder=tmp_path)
+    make = ("openssl", "x509", "-req", "-in", "root.csr", "-signkey", "root.key", "-days", "9999", "-out", "root.pem")
+    run(*make, folder=tmp_path)
+    root = x509.load_pem_x509_certificate((tmp_path / "root.pem").read_bytes())
+    if root.version is not x509.Version.v1:
+        pytest.skip("this OpenSSL makes version 3 of its own accord")
+    at = max(NOW, root.not_valid_before_utc)
+    assert failing(tmp_path, build(), Trust("rd", (root,), at)) == set()
+    straight = ({"in": "", "form": "leaf", "issuer": "root"}, {"in": "", "chain": ["leaf"]})
+    case = Case("with a root of version 1", steps=(*straight, {"in": "certificate", "append": pem(root).decode()}))
+    assert failing(tmp_path, build(case), Trust("rd", (issue(MIDDLE, ROOT),), at)) == {"PKG-007"}
