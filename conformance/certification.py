@@ -87,10 +87,11 @@ class Certification:
         """Design 6; usage errors (4) never come this far."""
         return {"pass": 0, "fail": 1, "interrupted": 2, "error": 3, "nothing ran": 5, "inconclusive": 6}[self.verdict]
 
-    def to_json(self) -> str:
+    def to_json(self, indent: int | None = 1) -> str:
+        """The JSON of schema racs-certification/1; on one line without an indent."""
         value = {"schema": SCHEMA, "exit_status": self.exit_status} | dataclasses.asdict(self)
         value["requirements"] = value.pop("judgements")
-        return json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n"
+        return json.dumps(value, indent=indent, ensure_ascii=False, default=str) + "\n"
 
 
 def whole_verdict(judgements: Sequence[Judgement], interrupted: bool, errors: Sequence[str]) -> Whole:

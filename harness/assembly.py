@@ -17,7 +17,7 @@ from conformance.certification import Certification, Scope, Step, Whole, whole_v
 from conformance.errors import UsageError
 from conformance.judge import Ledger, judge_package, not_bootable
 from conformance.verdict import Verdict
-from harness.options import REPOSITORY, PackageOptions
+from harness.options import REPOSITORY, TRUST_PROFILES, PackageOptions
 
 if TYPE_CHECKING:
     from conformance.package import Package
@@ -49,7 +49,7 @@ def assemble(options: PackageOptions, package: "Package", ledger: Ledger, facts:
     broken = (j for j in judgements if j.subject == "platform" and j.in_force and j.verdict is Verdict.FAIL)
     errors = (*facts.errors, *(f"the lab is broken, not the app: {j.id}: {j.reason}" for j in broken))
     verdict: Whole = whole_verdict(judgements, facts.interrupted, errors)
-    notes = ([RD_NOTE] if options.trust.profile == "rd" else []) + facts.notes
+    notes = _trust_notes(options.trust.profile) + facts.notes
     return Certification(
         scope=facts.scope,
         verdict=verdict,
@@ -74,6 +74,13 @@ def assemble(options: PackageOptions, package: "Package", ledger: Ledger, facts:
         evidence=facts.evidence,
         selected=facts.selected,
     )
+
+
+def _trust_notes(profile: str) -> list[str]:
+    """Only production is production: what else a package was judged against stands beside the verdict."""
+    if profile in TRUST_PROFILES:
+        return [RD_NOTE] if profile == "rd" else []
+    return [f"not judged for production: trust profile {profile!r} is of this user's own making"]
 
 
 def judge_statically(options: PackageOptions, package: "Package", ledger: Ledger, ids: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
-"""`racs check`: the package alone, no VM, no root, no network."""
+"""`racs check`: a package alone, no VM, no root, no network."""
 
 import sys
 import time
+from pathlib import Path
 
 from conformance.catalogue import load as load_catalogue
 from conformance.certification import Certification
@@ -10,12 +11,18 @@ from conformance.package import open_package
 from harness.assembly import RunFacts, assemble, judge_statically
 from harness.digest import whole_digest
 from harness.display import render_certification, write_json
-from harness.options import PackageOptions
+from harness.options import PackageOptions, require_file, require_writable
 from harness.screen import show
+
+# The requirements that speak of what is inside the image's file systems: what --no-image leaves out.
+INSIDE = "IMG-"
+_NOT_INSIDE = "no whole check: nobody looked into the image (--no-image), so IMG-001 to IMG-005 are not judged"
 
 
 def check_package(options: PackageOptions, json_file: str | None) -> int:
-    """Judge all of scope "package"; prints the table (or JSON) and returns the exit status."""
+    """Judge all of scope "package"; prints the table (or JSON) and returns the exit status. Raises UsageError."""
+    require_file(options.ova, "package")
+    require_json(json_file)
     certification = certify_statically(options)
     if json_file != "-":
         show(render_certification(certification, None, sys.stdout.isatty()), sys.stdout)
@@ -24,16 +31,20 @@ def check_package(options: PackageOptions, json_file: str | None) -> int:
     return certification.exit_status
 
 
-# The requirements that speak of what is inside the image's file systems: what --no-image leaves out.
-INSIDE = "IMG-"
-_NOT_INSIDE = "no whole check: nobody looked into the image (--no-image), so IMG-001 to IMG-005 are not judged"
+def require_json(json_file: str | None) -> None:
+    """Raises UsageError where --json is a file that cannot be written."""
+    if json_file and json_file != "-":
+        require_writable(Path(json_file), "--json")
 
 
-def certify_statically(options: PackageOptions) -> Certification:
+def certify_statically(options: PackageOptions, processes: int = 1) -> Certification:
     """The certification of scope "package"; of scope "selection" where the image is not looked into, so that nobody
-    takes it for a whole check."""
+    takes it for a whole check. processes is how many of ours are at work on this host.
+
+    Raises OSError where the package cannot be opened or read.
+    """
     begin = time.monotonic()
-    with whole_digest() as whole:
+    with whole_digest(processes) as whole:
         package = open_package(options.ova, options.profile, whole)
     catalogue = load_catalogue()
     ids = [r.id for r in catalogue.requirements.values() if r.scope == "package" and r.in_force]

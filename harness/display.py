@@ -37,6 +37,16 @@ def render_certification(certification: Certification, report: Path | None, colo
     return "\n".join(lines)
 
 
+def render_brief(certification: Certification, colour: bool) -> str:
+    """One package of several: what did not pass, the findings, and the verdict line; notes are for the end of all."""
+    settled = (Verdict.PASS, Verdict.NOT_APPLICABLE)
+    open_ones = [j for j in certification.judgements if j.in_force and j.in_scope and j.verdict not in settled]
+    lines = [_row(judgement, colour) for judgement in open_ones]
+    lines += [_findings(judgement) for judgement in open_ones if judgement.findings]
+    lines += [f"error in the suite: {error}" for error in certification.errors]
+    return "\n".join([*lines, *([""] if lines else []), verdict_line(certification, colour)])
+
+
 def verdict_line(certification: Certification, colour: bool) -> str:
     """The last line: the verdict of the whole, its scope, trust profile and counts."""
     counts = Counter(_verdict(j) for j in certification.judgements if j.in_force and j.in_scope)

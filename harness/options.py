@@ -34,29 +34,68 @@ def trust_folder(trust: str) -> Path:
     return Path(base) / "racs" / "trust" / trust
 
 
+def trust_profiles() -> tuple[str, ...]:
+    """The contract's trust profiles, then those of the user's own: each a folder of roots beside theirs."""
+    own = [path.name for path in _entries(trust_folder("")) if path.is_dir()]
+    return tuple(dict.fromkeys((*TRUST_PROFILES, *own)))
+
+
 def load_package_options(
     ova: Path, roots: tuple[Path, ...], trust: str, profile: str, at: datetime | None = None
 ) -> PackageOptions:
     """Raises UsageError for a path that is not there, an unreadable root, an unknown trust profile or profile."""
     require_file(ova, "package")
-    if trust not in TRUST_PROFILES:
-        raise UsageError(f"no trust profile {trust!r}: choose one of {', '.join(TRUST_PROFILES)}")
     return PackageOptions(ova, load_profile(profile), load_trust(roots, trust, at))
 
 
 def load_trust(roots: tuple[Path, ...], trust: str, at: datetime | None = None) -> "Trust":
-    """The roots given, or those of the user's folder of this trust profile; none at all is a UsageError."""
+    """The roots given, files or folders of files, or those of the user's folder of this trust profile.
+
+    Raises UsageError for an unknown trust profile, with roots too: a slip of the pen must not make one up, whose rules
+    are not production's. No root at all is one as well.
+    """
+    known = trust_profiles()
+    if trust not in known:
+        raise UsageError(
+            f"no trust profile {trust!r}: choose one of {', '.join(known)}; "
+            f"one of your own is a folder of root certificates in {trust_folder('')}"
+        )
     from conformance.package.certificate import Trust  # start-up time
     from harness.ca import load_roots
 
     folder = trust_folder(trust)
-    files = roots or (tuple(sorted(p for p in folder.iterdir() if p.is_file())) if folder.is_dir() else ())
+    files = _files(roots) if roots else _folder_files(folder)
     if not files:
         raise UsageError(
             f"no root certificate for the trust profile {trust!r}: give --root FILE or put one into {folder}"
             + ("; `./racs ca` makes an R&D root and puts it there" if trust == "rd" else "")
         )
-    return Trust(trust, load_roots(files), at or datetime.now(UTC))  # type: ignore[arg-type]
+    return Trust(trust, tuple(dict.fromkeys(load_roots(files))), at or datetime.now(UTC))
+
+
+def _files(roots: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The files given, and those in the folders given."""
+    files: list[Path] = []
+    for path in roots:
+        found = _folder_files(path) if path.is_dir() else (path,)
+        if not found:
+            raise UsageError(f"--root {path}: the folder holds no file; give one with root certificates (PEM)")
+        files += found
+    return tuple(files)
+
+
+def _folder_files(folder: Path) -> tuple[Path, ...]:
+    return tuple(path for path in _entries(folder) if path.is_file())
+
+
+def _entries(folder: Path) -> tuple[Path, ...]:
+    """What is directly in a folder, in order, hidden things apart; nothing where there is no folder."""
+    try:
+        return tuple(sorted(path for path in folder.iterdir() if not path.name.startswith(".")))
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be read: {error.strerror}") from error
 
 
 def require_file(path: Path, what: str) -> None:

@@ -10,7 +10,6 @@ import re
 import warnings
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -41,9 +40,10 @@ _MEND_KEY = "delete it: a private key never leaves its owner. This one is burnt:
 
 @dataclass(frozen=True)
 class Trust:
-    """Whom the user trusts: the named trust profile, its roots, and the moment that counts as now (with its zone)."""
+    """Whom the user trusts: the named trust profile (rd, production or a name of the user's own), its roots, and the
+    moment that counts as now (with its zone)."""
 
-    profile: Literal["rd", "production"]
+    profile: str
     roots: tuple[x509.Certificate, ...]
     at: datetime
 

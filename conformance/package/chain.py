@@ -164,10 +164,10 @@ def _broken(path: Sequence[x509.Certificate], trust: Trust) -> tuple[Finding, ..
 def _of_other_profile(root: x509.Certificate, trust: Trust) -> Iterator[Finding]:
     """Contract 1: a root of another trust profile, which a root for R&D stays wherever it is put."""
     units = root.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
-    if trust.profile == "production" and root in trust.roots and RD_UNIT in [unit.value for unit in units]:
-        remedy = "sign with a certificate of the platform's owner; take this root out of the production roots"
+    if trust.profile != "rd" and root in trust.roots and RD_UNIT in [unit.value for unit in units]:
+        remedy = f"sign with a certificate of the platform's owner; take this root out of the {trust.profile} roots"
         seen = f"{describe(root)}, which names itself {RD_UNIT!r}"
-        yield Finding("a root of the trust profile 'production'", seen, _where(root), remedy)
+        yield Finding(f"a root of the trust profile {trust.profile!r}", seen, _where(root), remedy)
 
 
 def _out_of_time(certificate: x509.Certificate, trust: Trust) -> Iterator[Finding]:

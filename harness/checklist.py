@@ -1,0 +1,122 @@
+"""`racs check` of several packages: on all cores, a process each, shown in the order given as results come."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from conformance.catalogue import load as load_catalogue
+from conformance.checks import package_check
+from conformance.errors import UsageError
+from harness.assembly import suite_digest
+from harness.batch import Ended, judge_each
+from harness.checking import certify_statically, require_json
+from harness.digest import cores
+from harness.display import render_brief
+from harness.options import PackageOptions, require_file
+from harness.screen import show
+
+NOT_CHECKED = "racs-not-checked/1"
+"""The schema of the line of JSON of a package that nobody could judge."""
+_WORST_FIRST = (2, 4, 3, 1, 6, 5, 0)  # design 7
+_ERROR, _USAGE = 3, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What one of several packages came to: exit status and verdict, what a terminal shows of it, its line of JSON."""
+
+    status: int
+    verdict: str
+    text: str
+    line: str
+    notes: tuple[str, ...] = ()
+
+
+def check_packages(packages: Sequence[PackageOptions], json_file: str | None) -> int:
+    """Judge the packages; prints what is to be mended in each and its verdict, or a line of JSON each (JSON Lines).
+
+    One that cannot be opened, or crashes its process, is told as such and the others are judged all the same. Returns
+    the worst exit status (design 7). Raises UsageError where the JSON cannot be written.
+    """
+    require_json(json_file)
+    _load_once()
+    processes, colour = min(cores(), len(packages)), sys.stdout.isatty()
+    told: list[Judged] = []
+    ends = judge_each(len(packages), processes, lambda number: _judge(packages[number], processes, colour))
+    try:
+        with closing(ends), _lines(json_file) as lines:
+            for options, ended in zip(packages, ends, strict=True):
+                judged = _judged(options, ended)
+                if json_file != "-":
+                    show(f"{options.ova}\n{judged.text}\n", sys.stdout)
+                if lines:
+                    show(judged.line, lines)
+                told.append(judged)
+    except KeyboardInterrupt:
+        show(f"racs: interrupted: {len(told)} of {len(packages)} packages were judged", sys.stderr)
+        raise
+    if json_file != "-":
+        show(_summary(told), sys.stdout)
+    return min((judged.status for judged in told), key=_WORST_FIRST.index)
+
+
+def _load_once() -> None:
+    """What every process needs is there before they part."""
+    from conformance.package import acl, certificate, descriptor, image, manifest  # noqa: F401  # start-up time
+
+    suite_digest()
+    for identity in load_catalogue().requirements:
+        package_check(identity)
+
+
+@contextmanager
+def _lines(json_file: str | None) -> Iterator[TextIO | None]:
+    """Where the lines of JSON go, if anywhere."""
+    if json_file is None or json_file == "-":
+        yield sys.stdout if json_file else None
+        return
+    with Path(json_file).open("w", encoding="utf-8") as file:
+        yield file
+
+
+def _judge(options: PackageOptions, processes: int, colour: bool) -> Judged:
+    """Judge one package, in a process of its own."""
+    try:
+        require_file(options.ova, "package")
+        certification = certify_statically(options, processes)
+    except UsageError as error:
+        return _not_checked(options, _USAGE, str(error))
+    except OSError as error:
+        return _not_checked(options, _ERROR, f"{options.ova}: {error.strerror or error}")
+    text = render_brief(certification, colour)
+    line = certification.to_json(indent=None).rstrip()
+    return Judged(certification.exit_status, certification.verdict, text, line, certification.notes)
+
+
+def _judged(options: PackageOptions, ended: Ended[Judged]) -> Judged:
+    return ended.result or _not_checked(options, _ERROR, f"error in the suite: {ended.why}: please report it")
+
+
+def _not_checked(options: PackageOptions, status: int, why: str) -> Judged:
+    """Nobody judged it, and no digest of it is known: no certification, not even a bad one."""
+    value = {
+        "schema": NOT_CHECKED,
+        "exit_status": status,
+        "verdict": "error",
+        "package_file": options.ova.name,
+        "errors": [why],
+    }
+    return Judged(status, "not checked", f"NOT CHECKED: {why}", json.dumps(value, ensure_ascii=False))
+
+
+def _summary(told: Sequence[Judged]) -> str:
+    """The last lines: what every package's reader has to know, and how many came to what."""
+    notes = [f"note: {note}" for note in dict.fromkeys(note for judged in told for note in judged.notes)]
+    counts = Counter(judged.verdict for judged in told)
+    counted = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
+    return "\n".join([*notes, f"{len(told)} packages: {counted}"])
