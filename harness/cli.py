@@ -139,11 +139,16 @@ def new(name: str, kind: Any, folder: Path | None) -> int:
 @commands.command("build-app")
 @click.argument("folder", type=_FILE)
 @click.option("-o", "--output", type=_FILE, help="The image to write; default FOLDER's name with .qcow2 here.")
-def build_app(folder: Path, output: Path | None) -> int:
+@click.option("--root-archive", type=_FILE, help="A root file system (tar) to build on, in place of Debian packages.")
+@click.option("--iso", type=_FILE, help="Of the Red Hat family: write a kickstart file and how to install from this.")
+def build_app(folder: Path, output: Path | None, root_archive: Path | None, iso: Path | None) -> int:
     """Build an app folder (see examples/goon) into a bootable qcow2 image."""
-    from harness.building import build_app_image
+    from harness.building import build_app_image, write_installation
 
-    return build_app_image(folder, output or Path(f"{folder.resolve().name}.qcow2"))
+    image = output or Path(f"{folder.resolve().name}.qcow2")
+    if iso is not None:
+        return write_installation(folder, image, iso)
+    return build_app_image(folder, image, root_archive)
 
 
 @commands.command("build-ova")
@@ -210,6 +215,24 @@ def explain(requirement: str) -> int:
     from harness.explaining import explain_requirement
 
     return explain_requirement(requirement)
+
+
+@commands.command()
+@click.argument("expressions", nargs=-1, metavar="EXPRESSION...")
+@click.option("--downlink", multiple=True, metavar="EXPRESSION", help="A rule for downlink; the others are for uplink.")
+@click.option("--ova", type=_FILE, help="The rules of this package, or of a descriptor (.ovf).")
+@click.option("--packet", type=_FILE, help="Show which packets of this capture (pcap, pcapng) the rules select.")
+@click.option("--all", "everything", is_flag=True, help="Show the packets that are not selected too.")
+@click.option("--profile", default="racs-1", show_default=True, help="Profile id or file.")
+@_json_option
+def rule(expressions: tuple[str, ...], **options: Any) -> int:
+    """Say in words what offload rules select, what is wrong with them, and which packets of a capture they select.
+
+    racs rule '4==ip_version && proto==TCP && dst_port==80' --packet s1u.pcap
+    """
+    from harness.rulecommand import run_rule
+
+    return run_rule(expressions, options)
 
 
 @commands.command()

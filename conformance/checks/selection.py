@@ -7,12 +7,11 @@ from conformance.application import Application, Direction
 from conformance.profile import Profile
 from conformance.rules import language, relations, review
 from conformance.rules.analysis import Budget, Undecided, matches_everything
-from conformance.rules.expression import Expression, Membership, Or, fields
+from conformance.rules.expression import Expression, Membership, Or
 from conformance.rules.remark import Remark
 from conformance.rules.simplification import simplified
 from conformance.verdict import Finding, Outcome, counted, failed, inconclusive, not_judged, passed
 
-_OF_A_PACKET = {"dscp", "length"}  # an answer's are its own: they do not tell which flow it belongs to
 _DIRECTIONS: tuple[Direction, Direction] = ("uplink", "downlink")
 _INTRICATE = "the rules are too intricate to be told what they select: use fewer comparisons, or ranges and sets"
 
@@ -46,7 +45,7 @@ def judge_selection(application: Application, profile: Profile) -> Outcome:
 
 def judge_symmetry(application: Application, profile: Profile) -> Outcome:
     """DSC-006: the answer to a selected packet is selected too, either way, for flows between a UE and any server."""
-    if any(_OF_A_PACKET & fields(language.parse(rule.text)) for rule in application.rules):
+    if not relations.comparable(application.rules):
         return not_judged("a rule looks at dscp or length, which an answer need not share with its question")
     remarks = relations.review_symmetry(application.rules, users(profile))
     findings = [_finding(remark, "descriptor") for remark in remarks if remark.kind == "asymmetric"]

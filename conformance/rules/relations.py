@@ -6,11 +6,13 @@ from itertools import combinations
 from conformance.application import Rule
 from conformance.packet import Packet
 from conformance.rules.analysis import Budget, Fields, Undecided
-from conformance.rules.expression import Expression, Membership, Not, Or, evaluate, mirrored
+from conformance.rules.expression import Expression, Membership, Not, Or, evaluate, fields, mirrored
 from conformance.rules.language import locate, mirrored_text
 from conformance.rules.remark import IPV4, Remark, ask, quoted, undecided
 from conformance.rules.simplification import simplified
 from conformance.rules.words import describe_packet
+
+_OF_A_PACKET = {"dscp", "length"}
 
 
 def review_overlaps(rules: Sequence[Rule], budget: Budget | None = None) -> tuple[Remark, ...]:
@@ -36,10 +38,15 @@ def review_overlaps(rules: Sequence[Rule], budget: Budget | None = None) -> tupl
     return tuple(found)
 
 
-def review_symmetry(rules: Sequence[Rule], users: Membership, budget: Budget | None = None) -> tuple[Remark, ...]:
-    """Packets of UEs (users: source of uplink) selected one way whose answers are not. Raises SubjectError as `parse`.
+def comparable(rules: Sequence[Rule]) -> bool:
+    """Whether rules tell which flow a packet belongs to: an answer has a DSCP and a length of its own."""
+    return not any(_OF_A_PACKET & fields(locate(rule.text).expression) for rule in rules)
 
-    dscp and length are not held against an answer, which has its own: such rules are undecided.
+
+def review_symmetry(rules: Sequence[Rule], users: Membership, budget: Budget | None = None) -> tuple[Remark, ...]:
+    """IPv4 packets of UEs (users: those of uplink) that are selected one way and their answers are not.
+
+    Of rules that are `comparable`. Raises SubjectError as `parse`.
     """
     plain = {rule: simplified(locate(rule.text).expression) for rule in rules}
     found, budget = list[Remark](), budget or Budget()
