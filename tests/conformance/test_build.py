@@ -12,7 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from package_parts import LEAF, MIDDLE, ROOT, Form, issue, make_qcow2
+from package_parts import LEAF, MIDDLE, ROOT, Form, issue
+from qcow2_parts import make_qcow2
 
 from conformance import profile as profiles
 from conformance.checks.descriptor import CHECKS as DESCRIPTOR_CHECKS

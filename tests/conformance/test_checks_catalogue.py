@@ -9,7 +9,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import package_cases
 import pytest
 import test_checks_bus as bus
 import test_checks_clock as clock
@@ -18,11 +17,9 @@ import test_checks_forwarding as forwarding
 import test_checks_guest as guest
 import test_checks_heartbeat as heartbeat
 import test_checks_traffic as traffic
-from descriptor_cases import INVALID, UPLINK, Edit, text_of
-from package_defects import DEFECTS
-from package_parts import Entry, write_tar
+from corpus import SOUND, Case, build, defects, variations
+from judging import IDS, TRUST
 from run_traces import run, started
-from test_checks_descriptor import TRUST, example_acl
 
 from conformance.catalogue import load as load_catalogue
 from conformance.checks import TRACE_MODULES, package_check, trace_check
@@ -179,9 +176,9 @@ def test_the_catalogue_names_what_reading_and_checking_a_package_looks_at(tmp_pa
     named = {path for one in CATALOGUE.requirements.values() if one.scope == "package" for path in one.reads}
     whole, opened = load_profile(), set[str]()
     path = tmp_path / "app.ova"
-    kits = [*package_cases.VALID.values(), *(kit for _, kit, one in DEFECTS if one in ("PKG-008", "PKG-015"))]
-    for data in (*(kit.build() for kit in kits), *map(_packed, ("goon", "lens"))):
-        path.write_bytes(data)
+    cases = (*variations(), *(case for case in defects() if case.fails in ("PKG-008", "PKG-015")))
+    for case in cases:
+        path.write_bytes(build(case))
         package = open_package(path, WatchedProfile(whole.tables, whole.digest, seen=opened))
         for requirement in CATALOGUE.requirements.values():
             check = package_check(requirement.id) if requirement.scope == "package" else None
@@ -192,29 +189,21 @@ def test_the_catalogue_names_what_reading_and_checking_a_package_looks_at(tmp_pa
     assert opened - {"package"} <= named  # the reader of XML takes the whole table of bounds
 
 
-PACKAGE_IDS = [one.id for one in CATALOGUE.requirements.values() if one.in_force and one.scope == "package"]
+# What is inside the image (IMG) is judged over real file systems.
+JUDGED_BY_BYTES = [one for one in IDS if CATALOGUE[one].in_force]
 
 
-def test_package_tables_bring_about_pass_and_fail(tmp_path: Path) -> None:
+def test_the_corpus_brings_about_pass_and_fail(tmp_path: Path) -> None:
     """One defect of each id is enough; a pass names the members that it rests on."""
-    defects = {one: kit for _, kit, one in DEFECTS}
-    wrong = {one: cases[0] for one, cases in INVALID.items() if one not in defects}
-    packed = [kit.build() for kit in (*package_cases.VALID.values(), *defects.values())]
-    packed += [_packed(example, *edits) for _, example, edits in wrong.values()]
-    packed.append(_packed("lens", (UPLINK, "proto==TCP")))  # the answers to some of that are not selected: DSC-006
     path, profile = tmp_path / "app.ova", load_profile()
-    seen: dict[str, set[Verdict]] = {requirement: set() for requirement in PACKAGE_IDS}
-    for data in (*packed, _packed("goon"), _packed("lens")):
-        path.write_bytes(data)
+    seen: dict[str, set[Verdict]] = {requirement: set() for requirement in JUDGED_BY_BYTES}
+    apps = (SOUND, Case("transparent", base="transparent"))
+    for case in (*apps, *{case.fails: case for case in defects()}.values()):
+        path.write_bytes(build(case))
         package = open_package(path, profile)
-        for requirement in PACKAGE_IDS:
+        for requirement in JUDGED_BY_BYTES:
             outcome = judge_package(CATALOGUE[requirement], package, profile, TRUST)
             seen[requirement].add(outcome.verdict)
             assert (outcome.verdict is Verdict.PASS) is bool(outcome.evidence), requirement
             assert all(re.fullmatch(r"package:.+@\d+", one) for one in outcome.evidence)
     assert {one for one, verdicts in seen.items() if not {Verdict.PASS, Verdict.FAIL} <= verdicts} == set()
-
-
-def _packed(example: str, *edits: Edit) -> bytes:
-    members = {"app.ovf": text_of(example, *edits).encode(), "auth/acl.xml": example_acl(example)}
-    return write_tar([Entry(name, data) for name, data in members.items()])

@@ -126,10 +126,15 @@ def build(case: Case = SOUND, image: bytes | None = None) -> bytes:
 
 
 def descriptor_text(case: Case) -> str:
-    """A case's descriptor before it is encoded, for tests of its reader alone."""
+    """A case's descriptor alone, for tests of its reader."""
     making = _Making(case.steps)
     image = making.edited("image", change_image(making.of("image", "qcow2", "entry"), None))
     return making.descriptor(base_file(f"{case.base}.ovf"), image).decode()
+
+
+def edited(*edits: tuple[str, str], base: str = "terminating") -> Case:
+    """A package whose descriptor has other texts; each edit has to find its place."""
+    return Case("edited", base=base, steps=tuple({"in": "descriptor", "replace": old, "by": new} for old, new in edits))
 
 
 class _Making:
