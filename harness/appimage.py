@@ -10,28 +10,36 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from conformance.errors import UsageError
-from harness import appimage_boot, appimage_disk, appimage_initramfs, appimage_root, debs
+from harness import appimage_archive, appimage_boot, appimage_disk, appimage_initramfs, appimage_root, debs
 from harness.appimage_recipe import Recipe, read_recipe
 from harness.appimage_root import Entry
+from harness.options import require_file
 
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 
 _KEPT = {"image-*.qcow2": 12, "base-*": 3, "boot-*.fat": 2}  # the newest so many stay in the cache
 
 
-def build_image(app_folder: Path, output: Path, cache: Path, progress: Callable[[str], None]) -> Path:
+def build_image(
+    app_folder: Path, output: Path, cache: Path, progress: Callable[[str], None], root_archive: Path | None = None
+) -> Path:
     """Build the image of the app in `app_folder` (it holds an app.toml) and write it to `output`, a compressed qcow2.
 
-    Layers are kept in `cache` under the digests of what went into them (sources and .deb files): a build with nothing
+    Its root is made of Debian packages, or is that of the recipe's root archive, or of the one given here. Layers are
+    kept in `cache` under the digests of what went into them (sources, .deb files, the archive): a build with nothing
     new is a copy. `progress` gets a line a step. Returns `output`. Raises UsageError with what to mend.
     """
     recipe = read_recipe(app_folder / "app.toml")
+    if root_archive is not None:
+        recipe = replace(recipe, root_archive=root_archive, packages=())
     try:
         with _workplace(cache) as work:
-            image = _cached_image(recipe, cache, work, progress)
+            make = _cached_image if recipe.root_archive is None else _cached_image_of_archive
+            image = make(recipe, cache, work, progress)
             partial = output.with_name(f".{output.name}.partial")
             try:
                 shutil.copyfile(image, partial)
@@ -60,7 +68,7 @@ def _workplace(cache: Path) -> Iterator[Path]:
 def _cached_image(recipe: Recipe, cache: Path, work: Path, progress: Callable[[str], None]) -> Path:
     wanted = sorted({*appimage_root.BASE_PACKAGES, KERNEL_PACKAGE, *recipe.packages})
     packages = debs.fetch(wanted, cache / "debs", progress)
-    layer = _app_layer(recipe)
+    layer = app_layer(recipe)
     builder = _builder_digest()
     base_key = _digest([builder, *(f"{deb.name} {deb.sha256}" for deb in packages)])
     image = cache / f"image-{_digest([base_key, *_layer_lines(layer), str(recipe.disk_mib), *recipe.start])}.qcow2"
@@ -74,6 +82,35 @@ def _cached_image(recipe: Recipe, cache: Path, work: Path, progress: Callable[[s
         (work / "image").replace(image)
         boot.touch()
         base.touch()
+    image.touch()
+    _prune(cache)
+    return image
+
+
+def _cached_image_of_archive(recipe: Recipe, cache: Path, work: Path, progress: Callable[[str], None]) -> Path:
+    archive = recipe.root_archive
+    assert archive is not None  # the caller has looked
+    require_file(archive, "root archive")
+    with archive.open("rb") as file:
+        base_key = hashlib.file_digest(file, "sha256").hexdigest()
+    builder = [_builder_digest(), Path(appimage_archive.__file__).read_text()]
+    named = _layer_lines(app_layer(recipe))
+    image = cache / f"image-{_digest([*builder, base_key, *named, str(recipe.disk_mib), *recipe.start])}.qcow2"
+    if not image.exists():
+        progress(f"unpacking {archive.name}")
+        root = appimage_archive.read_root(archive, work / "root")
+        progress(f"it is a root of {root.name}")
+        modules = appimage_archive.extract_kernel(root, work / "kernel")
+        (busybox,) = [deb for deb in debs.fetch(["busybox-static"], cache / "debs", progress) if "busybox" in deb.name]
+        debs.unpack(busybox, work / "busybox")
+        arguments = appimage_archive.KERNEL_ARGUMENTS
+        appimage_boot.build_boot(work / "kernel", work / "busybox/bin/busybox", work / "boot", modules, arguments)
+        layer = app_layer(recipe, root.python_packages) if recipe.python else recipe.files
+        progress("writing the image")
+        entries = root.entries | appimage_archive.build_layer(root, layer, start_line(recipe), work / "made")
+        appimage_disk.write_disk(work / "boot", entries, recipe.disk_mib, work / "disk")
+        appimage_disk.write_qcow2(work / "disk", work / "image")
+        (work / "image").replace(image)
     image.touch()
     _prune(cache)
     return image
@@ -98,8 +135,13 @@ def _cached_boot(packages: Sequence[debs.Deb], cache: Path, builder: str, base: 
     return boot
 
 
-def _app_layer(recipe: Recipe) -> dict[str, Path]:
-    """Name in the image to file on the host: the app's files and the Python packages it names."""
+def start_line(recipe: Recipe) -> str:
+    """What /etc/start holds, which a shell runs to start the app."""
+    return f"exec {shlex.join(recipe.start)}\n"
+
+
+def app_layer(recipe: Recipe, python_packages: str = "/usr/lib/python3/dist-packages") -> dict[str, Path]:
+    """Name in the image to file on the host: the app's files and, below that folder, the Python packages it names."""
     layer = dict(recipe.files)
     for name in recipe.python:
         try:
@@ -114,7 +156,7 @@ def _app_layer(recipe: Recipe) -> dict[str, Path]:
                     f"the Python package {name} is not pure Python ({member}): name a Debian package instead"
                 )
             if member.suffix == ".py" and ".." not in member.parts:
-                layer[f"/usr/lib/python3/dist-packages/{member}"] = Path(str(member.locate()))
+                layer[f"{python_packages}/{member}"] = Path(str(member.locate()))
     return layer
 
 
@@ -127,7 +169,7 @@ def _compiled(layer: dict[str, Path], recipe: Recipe, base: Path, work: Path) ->
         shutil.copyfile(source, place)
         place.chmod(0o755 if source.stat().st_mode & stat.S_IXUSR else 0o644)
     (folder / "etc").mkdir(exist_ok=True)
-    (folder / "etc/start").write_text(f"exec {shlex.join(recipe.start)}\n")
+    (folder / "etc/start").write_text(start_line(recipe))
     (folder / "etc/start").chmod(0o644)
     python = sorted(name for name in layer if name.endswith(".py"))
     if python:

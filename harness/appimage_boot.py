@@ -1,10 +1,11 @@
 """The boot partition of an image: FAT with syslinux, Debian's cloud kernel and an initramfs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from conformance.errors import UsageError
 from harness.appimage_command import run_tool
-from harness.appimage_initramfs import build_initramfs
+from harness.appimage_initramfs import MODULES, build_initramfs
 
 BOOT_MIB = 32
 
@@ -18,15 +19,16 @@ exec switch_root /root /sbin/init
 """
 
 
-def build_boot(kernel: Path, busybox: Path, boot: Path) -> None:
+def build_boot(kernel: Path, busybox: Path, boot: Path, modules: Sequence[str] = MODULES, arguments: str = "") -> None:
     """Write the FAT file system `boot`, which starts /sbin/init of the ext4 file system on /dev/vda2.
 
-    `kernel` is the unpacked kernel package, `busybox` a static busybox.
+    `kernel` is the unpacked kernel package, `busybox` a static busybox, `modules` what is loaded before the root is
+    mounted, `arguments` the kernel's besides those of the contract.
     """
-    write_boot(kernel, build_initramfs(kernel, busybox, _ROOT, {}), boot)
+    write_boot(kernel, build_initramfs(kernel, busybox, _ROOT, {}, modules), boot, arguments)
 
 
-def write_boot(kernel: Path, initramfs: bytes, boot: Path) -> None:
+def write_boot(kernel: Path, initramfs: bytes, boot: Path, arguments: str = "") -> None:
     """Write the FAT file system `boot`: syslinux, the kernel of the unpacked package, and this initramfs."""
     images = sorted((kernel / "boot").glob("vmlinuz-*"))
     if len(images) != 1:
@@ -35,7 +37,7 @@ def write_boot(kernel: Path, initramfs: bytes, boot: Path) -> None:
     parts["initrd.gz"].write_bytes(initramfs)
     # no "quiet": the kernel's messages on ttyS0 are part of the contract
     lines = ("DEFAULT linux", "PROMPT 0", "LABEL linux", "KERNEL vmlinuz", "INITRD initrd.gz")
-    parts["syslinux.cfg"].write_text("\n".join((*lines, "APPEND console=ttyS0 panic=5", "")))
+    parts["syslinux.cfg"].write_text("\n".join((*lines, f"APPEND console=ttyS0 panic=5 {arguments}".rstrip(), "")))
     with boot.open("wb") as file:
         file.truncate(BOOT_MIB << 20)
     what = "make the boot partition"

@@ -70,6 +70,11 @@ def _commands(root: Mapping[str, Entry]) -> list[str]:
             continue
         make = f"mkdir {place}" if stat.S_ISDIR(entry.mode) else f"write {source} {place}"
         commands.append(f"{make}\nset_inode_field {place} mode 0{entry.mode:o}\n")
+        commands += [
+            f"set_inode_field {place} {field} {owner}\n"
+            for field, owner in (("uid", entry.uid), ("gid", entry.gid))
+            if owner
+        ]
     return commands
 
 

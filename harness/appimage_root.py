@@ -45,11 +45,13 @@ _LINKS = {"etc/resolv.conf": "../run/resolv.conf", "etc/mtab": "../proc/self/mou
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One name in the image: its mode (with the file type), and the host's file or the link's target."""
+    """One name in the image: its mode (with the file type), the host's file or the link's target, and its owner."""
 
     mode: int
     source: Path | None = None
     target: str = ""
+    uid: int = 0
+    gid: int = 0
 
 
 def build_root(packages: Sequence[debs.Deb], folder: Path) -> None:

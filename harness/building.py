@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FAILED = 1  # exit status: what was given makes no package
 ACL = Path("auth") / "acl.xml"
+PYTHON_FOLDER = "/usr/local/lib/racs-python"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +192,37 @@ def _explain(judgement: "Judgement", described: _Description) -> str:
     return re.sub(written, lambda found: f"{found[1]}{app.origin(found[2])}, in the {found[2]}", text, flags=re.M)
 
 
-def build_app_image(folder: Path, output: Path) -> int:
-    """Build an app folder into an image; prints its path."""
+def build_app_image(folder: Path, output: Path, root_archive: Path | None = None) -> int:
+    """Build an app folder into an image; prints its path. A root archive without a kernel makes no image: then a
+    kickstart file is written and explained, with status 1."""
     from harness.appimage import build_image
+    from harness.appimage_archive import NoKernel
 
-    print(build_image(folder, output, CACHE / "images", tell))
+    try:
+        print(build_image(folder, output, CACHE / "images", tell, root_archive))
+    except NoKernel as error:
+        tell(str(error))
+        write_installation(folder, output, None)
+        return FAILED
+    return 0
+
+
+def write_installation(folder: Path, output: Path, iso: Path | None) -> int:
+    """Write the kickstart file with which Anaconda makes the image `output`, and say how. Nothing is installed here."""
+    from harness.appimage import app_layer, start_line
+    from harness.appimage_recipe import read_recipe
+    from harness.kickstart import explain_installation, write_kickstart
+
+    recipe = read_recipe(folder / "app.toml")
+    if iso is not None:
+        require_file(iso, "distribution's ISO")
+    kickstart = output.with_suffix(".ks")
+    # no folder that belongs to one version of Python: /etc/start names it
+    layer = {name: source for name, source in app_layer(recipe, PYTHON_FOLDER).items() if name != "/sbin/init"}
+    start = f"export PYTHONPATH={PYTHON_FOLDER}\n{start_line(recipe)}"
+    with _replacing(kickstart) as partial:
+        partial.write_text(write_kickstart(folder.resolve().name, layer, start), encoding="utf-8")
+    show(explain_installation(kickstart, output, recipe.disk_mib, iso), sys.stdout)
     return 0
 
 
