@@ -25,9 +25,10 @@ def judge_trace(requirement: Requirement, trace: Trace, profile: Profile) -> Out
         return not_judged("it has no check in this version of the suite")
     if not requirement.applies_to(trace.application):
         return not_applicable(_why_not(requirement))
-    died = trace.everywhere("process-died")
-    if died:
-        return inconclusive(f"{died[0]['process']} of the lab died (status {died[0]['status']}), {died[0].reference}")
+    for event in trace.everywhere("process-died", "lab-fault"):
+        died = event.kind == "process-died"
+        why = f"{event['process']} of the lab died (status {event['status']})" if died else event["why"]
+        return inconclusive(f"{why}, {event.reference}")
     try:
         return settle(check(trace, profile.for_accelerator(trace.accelerator)), trace.disturbances)
     except EnvironmentFault as fault:

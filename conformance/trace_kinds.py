@@ -248,6 +248,10 @@ KINDS: Mapping[str, Kind] = {
         process="string: which",
         status="integer: exit status, negative for a signal",
     ),
+    "lab-fault": _kind(
+        "the lab had to give the virtual machine up, as on a full disk: the run can tell no more",
+        why="string: what happened, and how to mend it",
+    ),
     "outage": _kind(
         "a service of the platform was taken away or brought back on purpose",
         service="string: bus, ntp, dns, backends",

@@ -66,8 +66,8 @@ class Machine:
     ``with`` opens the hypervisor and the console; its end destroys and undefines what is left. Verbs return when
     libvirt has said that it happened; they raise SubjectError where the machine is not running any more, and
     EnvironmentFault where the lab could not do it, also from then on when the host's disk was full or the overlay grew
-    over the profile's host.overlay_bytes_max. note(kind, at, fields) gets vm-state, power-button, machine and
-    console-line, from several threads.
+    over the profile's host.overlay_bytes_max. note(kind, at, fields) gets vm-state, power-button, machine, lab-fault
+    and console-line, from several threads.
     """
 
     def __init__(self, spec: MachineSpec, note: Note, root: Path = ROOT) -> None:
@@ -288,6 +288,7 @@ class Machine:
         with self._changed:
             self._fault = self._fault or why
             self._changed.notify_all()
+        self._note("lab-fault", time.monotonic(), {"why": why})
         self._hypervisor.post(lambda _: _cut_power(self._domain))
 
 

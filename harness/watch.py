@@ -62,16 +62,17 @@ class Watch:
     def wait_until(self, condition: Callable[[], T], deadline: float) -> T:
         """The first true value of condition, looked at whenever an event came; its last value at the deadline.
 
-        deadline is monotonic seconds. Raises EnvironmentFault as soon as a process of the lab has died, UsageError when
-        evidence cannot be written.
+        deadline is monotonic seconds. Raises EnvironmentFault as soon as a process of the lab has died or the lab gave
+        the machine up, UsageError when evidence cannot be written.
         """
         while True:
             value = condition()
             with self._changed:
                 self.require_written()
-                died = self._seen["process-died"]
-                if died:
-                    raise EnvironmentFault(f"{died[0]['process']} died (status {died[0]['status']})")
+                for died in self._seen["process-died"]:
+                    raise EnvironmentFault(f"{died['process']} died (status {died['status']})")
+                for fault in self._seen["lab-fault"]:
+                    raise EnvironmentFault(fault["why"])
                 left = deadline - time.monotonic()
                 if value or left <= 0:
                     return value

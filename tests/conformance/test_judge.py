@@ -1,10 +1,13 @@
 """From outcomes to what may be booted, and from evidence to a verdict that the host did not make."""
 
 import pytest
+from run_traces import START, Row, at_end, run, started
 
 from conformance.catalogue import load
-from conformance.judge import not_bootable
-from conformance.verdict import Finding, Outcome, failed, inconclusive, not_applicable, not_judged, passed
+from conformance.judge import judge_trace, not_bootable
+from conformance.profile import DEFAULT
+from conformance.profile import load as load_profile
+from conformance.verdict import Finding, Outcome, Verdict, failed, inconclusive, not_applicable, not_judged, passed
 
 BROKEN = failed([Finding("one thing", "another")])
 SOUND = {one.id: passed("") for one in load().requirements.values() if one.scope == "package"}
@@ -49,3 +52,19 @@ BOOTED |= {"DSC-013", *(one for one in SOUND if one.startswith("IMG-"))}
 @pytest.mark.parametrize("requirement", SOUND)
 def test_what_merely_fails_is_booted_and_nothing_else(requirement: str) -> None:
     assert (not_bootable(SOUND | {requirement: BROKEN}) == "") is (requirement in BOOTED)
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        ((), ""),
+        ((20.0, "process-died", {"process": "emulator.bus", "status": -9}), "emulator.bus of the lab died (status -9), trace:"),
+        ((20.0, "lab-fault", {"why": "no space left on the host"}), "no space left on the host, trace:"),
+    ],
+)  # fmt: skip
+def test_a_lab_that_could_not_go_on_blames_nobody(event: Row | tuple[()], said: str) -> None:
+    """An app that never beats, and a lab that may be why."""
+    silent = run(started(), [event] if event else [], at_end(START + 600))
+    outcome = judge_trace(load()["HBT-001"], silent, load_profile(DEFAULT))
+    assert outcome.verdict is (Verdict.INCONCLUSIVE if event else Verdict.FAIL)
+    assert outcome.reason.startswith(said)

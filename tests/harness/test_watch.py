@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -34,11 +35,20 @@ def test_a_full_disk_in_a_thread_ends_the_wait(tmp_path: Path, monkeypatch: pyte
         assert watch.seen("process-died") == ()
 
 
-def test_a_process_that_died_ends_the_wait(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "fields", "said"),
+    [
+        ("process-died", DIED, r"emulator\.bus died"),
+        ("lab-fault", {"why": "no space left on the host"}, "no space left"),
+    ],
+)
+def test_a_lab_that_cannot_go_on_ends_the_wait(
+    kind: str, fields: Mapping[str, object], said: str, tmp_path: Path
+) -> None:
     with Recorder(tmp_path) as recorder:
         watch = Watch(recorder)
-        watch.note("process-died", 1.0, "harness", DIED)
-        with pytest.raises(EnvironmentFault, match=r"emulator\.bus died"):
+        watch.note(kind, 1.0, "harness", fields)
+        with pytest.raises(EnvironmentFault, match=said):
             watch.let_pass(time.monotonic() + 60)
 
 
