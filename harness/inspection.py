@@ -21,11 +21,12 @@ _ANSWER_BYTES_MAX = 16 << 20
 _WORDS_MAX = 200
 
 
-def look_inside(package: "Package", profile: Profile) -> "Package":
+def look_inside(package: "Package", profile: Profile, program: str = sys.executable) -> "Package":
     """The package with its inspection; as it is where the image has no tables that could be followed (PKG-011).
 
     A process of its own reads, because what it reads was made by others and C libraries read it. Where that process
     dies, hangs or reaches a limit, nobody can tell whose fault it is: the inspection then has a failure.
+    program is the Python that it runs in.
     """
     disk = package.disk
     if package.image is None or disk is None or disk.header is None or disk.faults:
@@ -38,13 +39,13 @@ def look_inside(package: "Package", profile: Profile) -> "Package":
         "passwords": [password for _, password in profile["forwarding.passwords"]],
     }
     with package.path.open("rb") as file:
-        found = _ask(file.fileno(), request)
+        found = _ask(program, file.fileno(), request)
     return replace(package, inspection=replace(found, seconds=round(time.monotonic() - begin, 3)))
 
 
-def _ask(descriptor: int, request: Mapping[str, Any]) -> Inspection:
+def _ask(program: str, descriptor: int, request: Mapping[str, Any]) -> Inspection:
     # setpriv (util-linux): the process must not outlive us, not even when we are killed
-    command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "harness.inspection_process", str(descriptor)]
+    command = ["setpriv", "--pdeathsig", "KILL", program, "-m", "harness.inspection_process", str(descriptor)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=(descriptor,)) as process:
         try:

@@ -131,10 +131,10 @@ def _package_digest(tree: Tree, path: str) -> tuple[Digest | None, str]:
     database = _rpm_database(tree)
     if database is None:
         return None, ""
+    if not path.startswith("/etc/"):  # the only one of these places where packages have files like that
+        return None, ""
     if not database.path.endswith(".sqlite"):
-        # what packages do not own anyway needs no database
-        owned = path.startswith("/etc/")
-        return None, f"RPM's database {database.path} is not of SQLite, the form that is read here" if owned else ""
+        return None, f"RPM's database {database.path} is not of SQLite, the form that is read here"
     try:
         return rpm_digest(path, _rpm_headers(database)), ""
     except sqlite3.Error as error:

@@ -115,7 +115,7 @@ def _initramfs(boot: Tree, volumes: list[Volume]) -> Iterator[_Guest]:
     """Those that lie on a boot partition, or below /boot of a root."""
     place = "/boot" if boot.find("/boot") is not None else "/"
     for found in boot.walk(place, _BOOT_DEPTH):
-        if not isinstance(found, Found) or found.node.kind != "file" or found.node.size < 512:
+        if not isinstance(found, Found) or found.node.kind != "file" or not found.node.size:
             continue
         name = f"{found.path.lstrip('/')} on {found.mount.volume}"
         try:

@@ -75,7 +75,7 @@ def _family(package: Package, seen: Inspection) -> Outcome:
     """IMG-001: every system in the image is of the family, by what it says and by its packages."""
     findings = []
     for system in seen.systems:
-        named = bool(RED_HAT_FAMILY & set(system.ids)) or system.release_file
+        named = bool(RED_HAT_FAMILY & set(system.ids)) if system.ids else system.release_file
         if named and (system.rpm or not system.dpkg):
             continue
         shown = ascii(system.name)[1:-1] or "a system that does not name itself"

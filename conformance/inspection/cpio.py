@@ -79,16 +79,21 @@ def broken(expected: str, seen: str) -> SubjectError:
 
 
 def is_initramfs(head: bytes) -> bool:
-    """Whether a file that begins so, some KiB of it, is a cpio archive, compressed or not."""
+    """Whether a file that begins so, a MiB of it, is a cpio archive, compressed or not; what is compressed in larger
+    blocks is taken for one."""
     if head.startswith(_MAGICS):
         return True
     unpacker = _unpacker(head)
     if unpacker is None:
         return False
     try:
-        return unpacker.unpack(head[: unpacker.piece_bytes]).startswith(_MAGICS)
-    except (SubjectError, *_ERRORS):
+        for at in range(0, len(head), unpacker.piece_bytes):
+            found = unpacker.unpack(head[at : at + unpacker.piece_bytes])
+            if found:
+                return found.startswith(_MAGICS)
+    except _ERRORS:
         return False
+    return True
 
 
 def read_archive(more: Callable[[], bytes], keep: Callable[[str], int]) -> Iterator[Entry]:
@@ -235,7 +240,7 @@ class _Lz4:
         self._waiting += data
         if not self._begun and len(self._waiting) >= 4:
             self._waiting, self._begun = self._waiting[4:], True
-        self.ended = self._begun and (self._ends_here() or (at_end and not self._waiting))
+        self.ended = self._begun and (self._ends_here() or (at_end and len(self._waiting) < 4))
         if self.ended:
             self.rest = self._waiting
             return b""
