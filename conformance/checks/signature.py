@@ -7,6 +7,7 @@ from cryptography import x509
 from conformance.checks.contents import PARTS, absence, settled
 from conformance.package import Package, chain
 from conformance.package.certificate import MEND, CertificateFile, Signature, Trust, has_signature_form, signed_by
+from conformance.package.chain_names import describe
 from conformance.profile import Profile
 from conformance.verdict import Finding, Outcome, counted, not_judged
 
@@ -28,7 +29,7 @@ def check_signature(package: Package, profile: Profile, trust: Trust) -> Outcome
         doubt = "the leaf's key has no signature form here (PKG-008)"
     elif not signed_by(leaf, package.signature.value, manifest.content):
         findings.append(_mismatch(package.certificate, package.signature, manifest.name, manifest.content))
-    return settled(findings, doubt, f"signed by {chain.describe(leaf)}")
+    return settled(findings, doubt, f"signed by {describe(leaf)}")
 
 
 def _certificate_doubt(package: Package) -> str:
@@ -55,8 +56,8 @@ def _mismatch(file: CertificateFile, signature: Signature, name: str, manifest: 
     owner = _signer(file, signature, manifest)
     if owner is not leaf:
         remedy = "put the certificate whose key signed first"
-        return Finding(expected, f"one by the key of {chain.describe(owner)}, a later one", "the .cert", remedy)
-    seen = f"one that the key of {chain.describe(leaf)} did not make over these bytes"
+        return Finding(expected, f"one by the key of {describe(owner)}, a later one", "the .cert", remedy)
+    seen = f"one that the key of {describe(leaf)} did not make over these bytes"
     return Finding(expected, seen, "the .cert, line 1", f"the manifest changed, or another key signed it: {MEND}")
 
 
@@ -81,12 +82,12 @@ def check_chain(package: Package, profile: Profile, trust: Trust) -> Outcome:
     if doubt:
         return not_judged(doubt)
     built = _chain(package, trust)
-    names = " <- ".join(chain.describe(certificate) for certificate in built.certificates)
+    names = " <- ".join(describe(certificate) for certificate in built.certificates)
     end = min(certificate.not_valid_after_utc for certificate in built.certificates)
     reason = f"{names} (trust profile {trust.profile}); the package's signature dies on {end:%Y-%m-%d}"
     if built.ignored:
-        reason += f"; not needed: {', '.join(chain.describe(certificate) for certificate in built.ignored)}"
-    return settled(built.findings, "", reason)
+        reason += f"; not needed: {', '.join(describe(certificate) for certificate in built.ignored)}"
+    return settled(built.findings, built.doubt, reason)
 
 
 def check_strength(package: Package, profile: Profile, trust: Trust) -> Outcome:

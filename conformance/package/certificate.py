@@ -16,6 +16,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes as PublicKey
+from cryptography.x509.oid import PublicKeyAlgorithmOID
 
 from conformance.package.fault import Fault
 from conformance.package.manifest import describe_line, split_line
@@ -80,6 +81,8 @@ def public_key(certificate: x509.Certificate) -> PublicKey | None:
 
 def has_signature_form(certificate: x509.Certificate) -> bool:
     """Whether the format has a form for signatures of this key: PKCS#1 v1.5 for RSA, DER for ECDSA (contract 1)."""
+    if certificate.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS:  # it allows PSS only (RFC 4055 1.2)
+        return False
     return isinstance(public_key(certificate), rsa.RSAPublicKey | ec.EllipticCurvePublicKey)
 
 

@@ -1,47 +1,39 @@
 """The chain from the leaf to a root of the trust profile, and how strong it is (RFC 5280 6.1, narrowed by contract 1).
 
 The library's own verifier answers yes or no for web servers and clients only; a developer has to be told which
-certificate breaks which rule. Its signature check (names and bytes) is used, the rules are here, each by its clause.
+certificate breaks which rule. Its signature check is used, the rules are in `chain_rules`, each by its clause.
 """
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
-from conformance.package.certificate import RD_UNIT, Trust, public_key
+from conformance.package.certificate import Trust, has_signature_form, public_key
+from conformance.package.chain_names import describe, same, where
+from conformance.package.chain_rules import MEND, broken
 from conformance.profile import Profile
 from conformance.verdict import Finding
 
 _WEAK_HASHES = (hashes.MD5, hashes.SHA1)
-_MEND = "sign with a certificate of the platform's owner for this trust profile, or make one for development: ./racs ca"
-# Critical extensions that the rules below know, or that cannot forbid anything here (names and policies are not asked).
-_KNOWN_CRITICAL = {
-    ExtensionOID.BASIC_CONSTRAINTS,
-    ExtensionOID.KEY_USAGE,
-    ExtensionOID.EXTENDED_KEY_USAGE,
-    ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
-    ExtensionOID.CERTIFICATE_POLICIES,
-}
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384"}
 
 
 @dataclass(frozen=True)
 class Chain:
     """The best path found: leaf first; trusted when its last certificate is a root of the trust profile. ignored are
-    delivered certificates that it does not need. findings are broken rules of PKG-007, none for a good chain."""
+    delivered certificates that it does not need. findings are broken rules of PKG-007, none for a good chain; doubt is
+    why it cannot be told whether the chain goes on, "" where it can."""
 
     certificates: tuple[x509.Certificate, ...]
     trusted: bool
     ignored: tuple[x509.Certificate, ...]
     findings: tuple[Finding, ...]
+    doubt: str = ""
 
 
 def build(certificates: Sequence[x509.Certificate], trust: Trust) -> Chain:
@@ -50,23 +42,14 @@ def build(certificates: Sequence[x509.Certificate], trust: Trust) -> Chain:
     paths = list(_paths((leaf,), pool, trust.roots))
     trusted = [path for path in paths if path[-1] in trust.roots]
     candidates = trusted or [max(paths, key=len)]
-    path = min(candidates, key=lambda path: (len(_broken(path, trust)), len(path)))
-    findings = _broken(path, trust)
-    if not trusted:
+    path = min(candidates, key=lambda path: (len(broken(path, trust)), len(path)))
+    findings, doubt = broken(path, trust), ""
+    if not trusted and (unknown := _unknown(path[-1])):
+        doubt = f"the signature on the certificate of {describe(path[-1])} is by {unknown} (PKG-008)"
+    elif not trusted:
         findings = (_untrusted(path[-1], pool, trust), *findings)
     ignored = tuple(certificate for certificate in pool if certificate not in path)
-    return Chain(path, bool(trusted), ignored, findings)
-
-
-def describe(certificate: x509.Certificate) -> str:
-    """A certificate's subject for people: its common name, else all of it by RFC 4514; shortened."""
-    try:
-        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        text = str(names[0].value) if names else certificate.subject.rfc4514_string()
-        plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)  # it goes to terminals
-        return textwrap.shorten(plain, 80, placeholder="…") or "a certificate without subject"
-    except ValueError:
-        return "a certificate with an unreadable subject"
+    return Chain(path, bool(trusted), ignored, findings, doubt)
 
 
 def _paths(
@@ -98,28 +81,29 @@ def _identity(certificate: x509.Certificate) -> tuple[bytes, bytes]:
 
 def issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     """Whether issuer's name and key made the certificate (RFC 5280 6.1.3 (a)(1) and (4))."""
-    if certificate.issuer != issuer.subject:
+    if not same(certificate.issuer, issuer.subject):
         return False
     try:
-        if isinstance(certificate.signature_hash_algorithm, _WEAK_HASHES):
-            _verify_weak(certificate, issuer)
-        else:
+        spelled_alike = certificate.issuer.public_bytes() == issuer.subject.public_bytes()
+        if spelled_alike and not isinstance(certificate.signature_hash_algorithm, _WEAK_HASHES):
             certificate.verify_directly_issued_by(issuer)
+        else:
+            _verify(certificate, issuer)
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
 
 
-def _verify_weak(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
-    """The library verifies no certificate over MD5 or SHA-1 any more; PKG-008, not 007, is who fails them."""
+def _verify(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
+    """The signature alone, where the library will not: it wants names spelled alike, which RFC 5280 7.1 does not, and
+    no MD5 or SHA-1, which PKG-008 fails, not 007."""
     key, algorithm = public_key(issuer), certificate.signature_hash_algorithm
-    assert algorithm is not None  # the caller has looked
-    if isinstance(key, rsa.RSAPublicKey):
+    signature, signed = certificate.signature, certificate.tbs_certificate_bytes
+    if isinstance(key, rsa.RSAPublicKey) and algorithm:
         form = certificate.signature_algorithm_parameters
-        form = form if isinstance(form, padding.PSS) else padding.PKCS1v15()
-        key.verify(certificate.signature, certificate.tbs_certificate_bytes, form, algorithm)
-    elif isinstance(key, ec.EllipticCurvePublicKey):
-        key.verify(certificate.signature, certificate.tbs_certificate_bytes, ec.ECDSA(algorithm))
+        key.verify(signature, signed, form if isinstance(form, padding.PSS) else padding.PKCS1v15(), algorithm)
+    elif isinstance(key, ec.EllipticCurvePublicKey) and algorithm:
+        key.verify(signature, signed, ec.ECDSA(algorithm))
     else:
         raise TypeError("no key that signs with these")
 
@@ -128,120 +112,55 @@ def _untrusted(last: x509.Certificate, pool: Sequence[x509.Certificate], trust: 
     """Why the path stops at last."""
     roots = ", ".join(describe(root) for root in trust.roots[:4]) or "none"
     expected = f"a chain to a root of the trust profile {trust.profile!r} ({roots})"
-    if last.issuer == last.subject and issued(last, last):
-        return Finding(expected, f"it ends in {describe(last)}, which signed itself", _where(last), _MEND)
-    named = [other for other in (*pool, *trust.roots) if other.subject == last.issuer]
     issuer = last.issuer.rfc4514_string()[:80]
-    if named:
-        return Finding(expected, f"{issuer!r} is there, but its key did not sign this one", _where(last), _MEND)
-    remedy = f"append the certificate of {issuer!r} to the .cert, or {_MEND}"
-    return Finding(expected, f"the issuer {issuer!r} is neither there nor a root", _where(last), remedy)
+    if same(last.issuer, last.subject) and issued(last, last):
+        return Finding(expected, f"it ends in {describe(last)}, which signed itself", where(last), MEND)
+    if any(same(root.subject, last.issuer) for root in trust.roots):
+        seen = f"another key than that of the root {issuer!r} signed it: a root of that name made anew, or a false one"
+        return Finding(expected, seen, where(last), MEND)
+    if any(issued(last, other) for other in pool):
+        return Finding(expected, f"{issuer!r} and those below it signed one another, in a circle", where(last), MEND)
+    if any(same(other.subject, last.issuer) for other in pool):
+        return Finding(expected, f"{issuer!r} is there, but its key did not sign this one", where(last), MEND)
+    remedy = f"append the certificate of {issuer!r} to the .cert, or {MEND}"
+    return Finding(expected, f"the issuer {issuer!r} is neither there nor a root", where(last), remedy)
 
 
-def _where(certificate: x509.Certificate) -> str:
-    return f"certificate of {describe(certificate)}"
-
-
-def _broken(path: Sequence[x509.Certificate], trust: Trust) -> tuple[Finding, ...]:
-    """The rules of RFC 5280 6.1 that the path breaks; the root counts as a certificate of it (PKG-007: "every")."""
-    found: list[Finding] = list(_of_other_profile(path[-1], trust))
-    for depth, certificate in enumerate(path):
-        found += _out_of_time(certificate, trust)
-        try:
-            extensions = certificate.extensions
-        except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-            found.append(Finding("extensions as RFC 5280 4.2 writes them", str(error), _where(certificate), _MEND))
-            continue
-        for extension in extensions:  # RFC 5280 6.1.4 (o), 6.1.5 (f)
-            if extension.critical and extension.oid not in _KNOWN_CRITICAL:
-                seen = f"critical extension {extension.oid.dotted_string}"
-                remedy = "this suite does not process it, so it must not pass over it: use a certificate without it"
-                found.append(Finding("critical extensions that are processed", seen, _where(certificate), remedy))
-        found += _unfit_issuer(path, depth, extensions) if depth else _unfit_leaf(certificate, extensions)
-    return tuple(found)
-
-
-def _of_other_profile(root: x509.Certificate, trust: Trust) -> Iterator[Finding]:
-    """Contract 1: a root of another trust profile, which a root for R&D stays wherever it is put."""
-    units = root.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
-    if trust.profile != "rd" and root in trust.roots and RD_UNIT in [unit.value for unit in units]:
-        remedy = f"sign with a certificate of the platform's owner; take this root out of the {trust.profile} roots"
-        seen = f"{describe(root)}, which names itself {RD_UNIT!r}"
-        yield Finding(f"a root of the trust profile {trust.profile!r}", seen, _where(root), remedy)
-
-
-def _out_of_time(certificate: x509.Certificate, trust: Trust) -> Iterator[Finding]:
-    """RFC 5280 6.1.3 (a)(2), both ends included (4.1.2.5)."""
-    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if not begin <= trust.at <= end:
-        remedy = "sign the package again with a certificate that is valid: the format has no time stamp"
-        expected = f"valid on {trust.at:%Y-%m-%d %H:%M} UTC"
-        yield Finding(
-            expected, f"valid from {begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}", _where(certificate), remedy
-        )
-
-
-def _unfit_leaf(leaf: x509.Certificate, extensions: x509.Extensions) -> Iterator[Finding]:
-    usage = _value(extensions, x509.KeyUsage)
-    if usage and not usage.digital_signature:  # RFC 5280 4.2.1.3
-        yield Finding("key usage digitalSignature, or no key usage", "others only", _where(leaf), _MEND)
-    purposes = _value(extensions, x509.ExtendedKeyUsage)
-    fit = {ExtendedKeyUsageOID.CODE_SIGNING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
-    if purposes and not fit & set(purposes):  # RFC 5280 4.2.1.12, contract 1
-        expected = "extended key usage with code signing or any, or none at all"
-        yield Finding(expected, ", ".join(oid.dotted_string for oid in purposes), _where(leaf), _MEND)
-
-
-def _unfit_issuer(path: Sequence[x509.Certificate], depth: int, extensions: x509.Extensions) -> Iterator[Finding]:
-    """The issuer at this depth of the path. A root of version 1 has no extensions: who gave it as a root vouches for it
-    (RFC 5280 6.1.4 (k))."""
-    issuer = path[depth]
-    last = depth == len(path) - 1
-    if not (last and issuer.version is x509.Version.v1):
-        basic = _value(extensions, x509.BasicConstraints)
-        if basic is None or not basic.ca:  # RFC 5280 6.1.4 (k)
-            seen = "cA false" if basic else "no basic constraints"
-            yield Finding("basic constraints with cA true", seen, _where(issuer), _MEND)
-        elif basic.path_length is not None:  # RFC 5280 6.1.4 (l) and (m), 4.2.1.9: self-issued ones do not count
-            below = sum(1 for other in path[1:depth] if other.subject != other.issuer)
-            if below > basic.path_length:
-                expected = f"at most {basic.path_length} certificate authorities below it (path length)"
-                yield Finding(expected, str(below), _where(issuer), _MEND)
-    usage = _value(extensions, x509.KeyUsage)
-    if usage and not usage.key_cert_sign:  # RFC 5280 6.1.4 (n)
-        yield Finding("key usage keyCertSign, or no key usage", "others only", _where(issuer), _MEND)
-
-
-_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
-
-
-def _value(extensions: x509.Extensions, kind: type[_Extension]) -> _Extension | None:
+def _unknown(certificate: x509.Certificate) -> str:
+    """The algorithm of the signature on a certificate, where it is not known; else ""."""
     try:
-        return extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
+        _ = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        return f"an unknown algorithm ({certificate.signature_algorithm_oid.dotted_string})"
+    return ""
 
 
 def weaknesses(chain: Chain, profile: Profile) -> tuple[Finding, ...]:
     """Weak keys of all certificates of the chain and weak digests of their signatures, a root's own apart (PKG-008)."""
-    found: list[Finding] = []
+    found = list(_formless_key(chain.certificates[0]))
     for certificate in chain.certificates:
         found += _weak_key(certificate, profile)
         root = certificate is chain.certificates[-1] and (chain.trusted or certificate.issuer == certificate.subject)
         weak = "" if root else _weak_digest(certificate)
         if weak:
             remedy = "have the certificate issued again with SHA-256"
-            found.append(Finding("a signature over SHA-2", weak, _where(certificate), remedy))
+            found.append(Finding("a signature over SHA-2", weak, where(certificate), remedy))
     return tuple(found)
 
 
 def _weak_digest(certificate: x509.Certificate) -> str:
     """What is weak about the signature on the certificate; "" for nothing (Ed25519: its key is judged)."""
-    try:
-        algorithm = certificate.signature_hash_algorithm
-    except UnsupportedAlgorithm:
-        return f"an unknown algorithm ({certificate.signature_algorithm_oid.dotted_string})"
+    if unknown := _unknown(certificate):
+        return unknown
+    algorithm = certificate.signature_hash_algorithm
     return algorithm.name.upper() if isinstance(algorithm, _WEAK_HASHES) else ""
+
+
+def _formless_key(leaf: x509.Certificate) -> Iterator[Finding]:
+    """RFC 4055 1.2: such a key signs with PSS alone, and the package's format has PKCS#1 v1.5 alone."""
+    if isinstance(public_key(leaf), rsa.RSAPublicKey) and not has_signature_form(leaf):
+        remedy = "use a plain RSA key (openssl genpkey -algorithm RSA), or P-256"
+        yield Finding("a key whose signatures the package has a form for", "RSASSA-PSS only", where(leaf), remedy)
 
 
 def _weak_key(certificate: x509.Certificate, profile: Profile) -> Iterator[Finding]:
@@ -257,7 +176,7 @@ def _weak_key(certificate: x509.Certificate, profile: Profile) -> Iterator[Findi
         remedy = (
             "make a new key and certificate: ./racs ca, or openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072"
         )
-        yield Finding(f"RSA of {bits_min} bits or more, {' or '.join(curves)}", seen, _where(certificate), remedy)
+        yield Finding(f"RSA of {bits_min} bits or more, {' or '.join(curves)}", seen, where(certificate), remedy)
 
 
 def expiring(chain: Chain, days: float, at: datetime) -> tuple[Finding, ...]:
@@ -267,7 +186,7 @@ def expiring(chain: Chain, days: float, at: datetime) -> tuple[Finding, ...]:
         Finding(
             f"valid for {days:g} days more",
             f"until {certificate.not_valid_after_utc:%Y-%m-%d}",
-            _where(certificate),
+            where(certificate),
             remedy,
         )
         for certificate in chain.certificates
