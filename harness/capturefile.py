@@ -90,7 +90,8 @@ class _PcapNg:
             try:
                 frame = self._take(kind, body)
             except (struct.error, IndexError) as error:
-                raise SubjectError("a pcapng block that holds what its type says", str(error), self._place) from error
+                expected, seen = "a pcapng block that holds what its type says", "one too short, or of no interface"
+                raise SubjectError(expected, seen, self._place) from error
             if frame:
                 yield frame
             begin = self._stream.read(4)
