@@ -247,6 +247,7 @@ def build_layer(root: Root, layer: Mapping[str, Path], start: str, folder: Path)
         if root.follow("/usr/lib/systemd/systemd") not in root.entries:
             raise UsageError('the root archive has no systemd: put an init of your own into [files], "/sbin/init"')
         write(UNIT_FILE, UNIT)
+        write("/etc/machine-id", "")  # machine-id(5): each machine makes its own, and nobody is asked at a first boot
         for name, target in _UNIT_LINKS.items():
             made[root.place(name)] = Entry(stat.S_IFLNK | 0o777, None, target)
     for name, source in layer.items():

@@ -118,7 +118,7 @@ def test_the_layer_goes_where_links_lead_and_systemd_starts_it(tmp_path: Path) -
     root = root_of(rocky(), tmp_path)
     (tmp_path / "app.py").write_text("")
     made = build_layer(root, {"/sbin/app.py": tmp_path / "app.py"}, "exec app\n", tmp_path / "made")
-    assert {"/usr/sbin/app.py", "/etc/start", "/etc/fstab", UNIT_FILE, "/dev", "/media"} <= set(made)
+    assert {"/usr/sbin/app.py", "/etc/start", "/etc/fstab", "/etc/machine-id", UNIT_FILE, "/dev", "/media"} <= set(made)
     wants = made["/etc/systemd/system/multi-user.target.wants/racs-app.service"]
     assert (stat.S_ISLNK(wants.mode), wants.target) == (True, UNIT_FILE)
     assert "/usr" not in made  # the root's own folders keep their modes
