@@ -21,19 +21,21 @@ from conformance.verdict import Finding
 
 _WEAK_HASHES = (hashes.MD5, hashes.SHA1)
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384"}
+_CURVES_BY_NAME = {"secp256r1": "06082a8648ce3d030107", "secp384r1": "06052b81040022"}  # RFC 5480 2.1.1.1, in DER
 
 
 @dataclass(frozen=True)
 class Chain:
     """The best path found: leaf first; trusted when its last certificate is a root of the trust profile. ignored are
-    delivered certificates that it does not need. findings are broken rules of PKG-007, none for a good chain; doubt is
-    why it cannot be told whether the chain goes on, "" where it can."""
+    delivered certificates that it does not need. findings are broken rules of PKG-007, none for a good chain. doubt is
+    why it cannot be told whether the chain goes on, "" where it can; unread are the issuers whose keys are that."""
 
     certificates: tuple[x509.Certificate, ...]
     trusted: bool
     ignored: tuple[x509.Certificate, ...]
     findings: tuple[Finding, ...]
     doubt: str = ""
+    unread: tuple[x509.Certificate, ...] = ()
 
 
 def build(certificates: Sequence[x509.Certificate], trust: Trust) -> Chain:
@@ -43,13 +45,20 @@ def build(certificates: Sequence[x509.Certificate], trust: Trust) -> Chain:
     trusted = [path for path in paths if path[-1] in trust.roots]
     candidates = trusted or [max(paths, key=len)]
     path = min(candidates, key=lambda path: (len(broken(path, trust)), len(path)))
-    findings, doubt = broken(path, trust), ""
-    if not trusted and (unknown := _unknown(path[-1])):
-        doubt = f"the signature on the certificate of {describe(path[-1])} is by {unknown} (PKG-008)"
-    elif not trusted:
-        findings = (_untrusted(path[-1], pool, trust), *findings)
+    findings = broken(path, trust)
     ignored = tuple(certificate for certificate in pool if certificate not in path)
-    return Chain(path, bool(trusted), ignored, findings, doubt)
+    if trusted:
+        return Chain(path, True, ignored, findings)
+    last = path[-1]
+    named = (one for one in (*pool, *trust.roots) if one not in path and same(one.subject, last.issuer))
+    unread = tuple(issuer for issuer in named if public_key(issuer) is None)
+    if unknown := _unknown(last):
+        doubt = f"the signature on the certificate of {describe(last)} is by {unknown} (PKG-008)"
+    elif unread:
+        doubt = f"the key of {describe(unread[0])}, which may have signed, cannot be read (PKG-008)"
+    else:
+        return Chain(path, False, ignored, (_untrusted(last, pool, trust), *findings))
+    return Chain(path, False, ignored, findings, doubt, unread)
 
 
 def _paths(
@@ -138,7 +147,7 @@ def _unknown(certificate: x509.Certificate) -> str:
 def weaknesses(chain: Chain, profile: Profile) -> tuple[Finding, ...]:
     """Weak keys of all certificates of the chain and weak digests of their signatures, a root's own apart (PKG-008)."""
     found = list(_formless_key(chain.certificates[0]))
-    for certificate in chain.certificates:
+    for certificate in (*chain.certificates, *chain.unread):
         found += _weak_key(certificate, profile)
         root = certificate is chain.certificates[-1] and (chain.trusted or certificate.issuer == certificate.subject)
         weak = "" if root else _weak_digest(certificate)
@@ -170,6 +179,8 @@ def _weak_key(certificate: x509.Certificate, profile: Profile) -> Iterator[Findi
         seen = "" if key.key_size >= bits_min else f"RSA of {key.key_size} bits"
     elif isinstance(key, ec.EllipticCurvePublicKey):
         seen = "" if _CURVES.get(key.curve.name) in curves else f"curve {key.curve.name}"
+        if not seen and bytes.fromhex(_CURVES_BY_NAME[key.curve.name]) not in certificate.tbs_certificate_bytes:
+            seen = f"curve {key.curve.name} written out, not by its name (RFC 5480 2.1.1)"
     else:
         seen = f"a key of another kind ({certificate.public_key_algorithm_oid.dotted_string})"
     if seen:
