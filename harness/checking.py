@@ -11,6 +11,7 @@ from conformance.package import open_package
 from harness.assembly import RunFacts, assemble, judge_statically
 from harness.digest import whole_digest
 from harness.display import render_certification, write_json
+from harness.inspection import look_inside
 from harness.options import PackageOptions, require_file, require_writable
 from harness.screen import show
 
@@ -49,11 +50,15 @@ def certify_statically(options: PackageOptions, processes: int = 1) -> Certifica
     catalogue = load_catalogue()
     ids = [r.id for r in catalogue.requirements.values() if r.scope == "package" and r.in_force]
     facts = RunFacts("package", missing="not judged")
-    if not options.look_inside:
+    if options.look_inside:
+        package = look_inside(package, options.profile)
+    else:
         ids = [identity for identity in ids if not identity.startswith(INSIDE)]
         facts.scope, facts.selected = "selection", tuple(ids)
         facts.notes.append(_NOT_INSIDE)
     ledger = Ledger(catalogue, frozenset(ids))
     judge_statically(options, package, ledger, ids)
     facts.host = {"check took": f"{time.monotonic() - begin:.3f} s"}
+    if package.inspection is not None:
+        facts.host["image looked into in"] = f"{package.inspection.seconds:.3f} s"
     return assemble(options, package, ledger, facts)

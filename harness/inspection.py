@@ -44,10 +44,13 @@ def look_inside(package: "Package", profile: Profile, program: str = sys.executa
 
 
 def _ask(program: str, descriptor: int, request: Mapping[str, Any]) -> Inspection:
-    # setpriv (util-linux): the process must not outlive us, not even when we are killed
-    command = ["setpriv", "--pdeathsig", "KILL", program, "-m", "harness.inspection_process", str(descriptor)]
+    command = [program, "-m", "harness.inspection_process", str(descriptor)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=(descriptor,)) as process:
+    try:
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=(descriptor,))
+    except OSError as error:
+        return Inspection(failure=f"the look into the image could not begin: {error.strerror}")
+    with process:
         try:
             answer, complaint = process.communicate(json.dumps(request).encode(), DEADLINE_S)
         except subprocess.TimeoutExpired:

@@ -5,9 +5,11 @@ python -m harness.inspection_process FD: the request comes as JSON on standard i
 as JSON to standard output.
 """
 
+import ctypes
 import json
 import os
 import resource
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +28,7 @@ from harness.inspection_contents import HEAD_BYTES, SECRET_PLACES, Search, accou
 from harness.inspection_volumes import FilesystemVolume, find_volumes, is_root, plan_mounts
 
 _ADDRESS_BYTES = 3 << 30
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _BOOT_DEPTH = 4
 # What is kept of an initramfs besides the places of secrets.
 _SYSTEM_FILES = ("usr/lib/os-release", "var/lib/dbus/machine-id", "init", "sbin/init")
@@ -54,7 +57,8 @@ def main() -> None:
 
 
 def _limit() -> None:
-    """No core, no file written, no more time and memory than any sound image needs."""
+    """No core, no file written, no more time and memory than any sound image needs; and no longer than our parent."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     for kind, limit in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),

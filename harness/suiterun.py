@@ -30,6 +30,7 @@ from harness.assembly import (
 )
 from harness.conclusion import conclude
 from harness.display import render_certification, verdict_line
+from harness.inspection import look_inside
 from harness.options import PackageOptions, load_package_options, require_writable
 from harness.screen import show, silence
 from harness.situations import Unreached
@@ -73,7 +74,7 @@ def read_request(config: pytest.Config) -> Request:
     if option.json and option.json != "-":
         require_writable(Path(option.json), "--json")
     options = load_package_options(option.ova, tuple(option.root), option.trust, option.profile)
-    package = open_package(options.ova, options.profile)
+    package = look_inside(open_package(options.ova, options.profile), options.profile)
     seed = option.seed if option.seed is not None else random.SystemRandom().randrange(2**32)
     ledger, refusal = Ledger(load_catalogue()), refusal_of(options, package)
     return Request(options, package, ledger, refusal, option.accelerator, seed, option.runs)

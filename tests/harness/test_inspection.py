@@ -310,7 +310,7 @@ def test_a_look_that_comes_to_no_end_is_inconclusive(ends: str, bench: Workbench
 
 def test_the_process_has_limits() -> None:
     words = (
-        "from harness import inspection_process as p; p._limit(); import resource as r; "
+        "import resource as r; from harness import inspection_process as p; p._limit(); "
         "print(r.getrlimit(r.RLIMIT_CORE)[0], r.getrlimit(r.RLIMIT_FSIZE)[0], r.getrlimit(r.RLIMIT_CPU)[0]); "
         "bytearray(4 << 30)"
     )

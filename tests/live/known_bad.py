@@ -61,9 +61,10 @@ class Run:
     seconds: float
 
     def verdicts(self, verdict: str) -> set[str]:
-        """The ids in force that got it, but for DSC-011: every app here is a Debian, and warned for it."""
+        """The ids in force that got it, but for DSC-011 and IMG-001: no app here is of the Red Hat family, and all
+        are warned for it."""
         given = {r["id"] for r in self.report["requirements"] if r["in_force"] and r["verdict"] == verdict}
-        return given - {"DSC-011"}
+        return given - {"DSC-011", "IMG-001"}
 
     def explain(self) -> str:
         """For an assertion's message: every finding and the end of the output."""

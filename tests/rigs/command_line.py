@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from guest_images import write_guest
+
 from harness.building import PackageParts, write_package
 from harness.ca import make_ca
 
@@ -57,12 +59,10 @@ class Delivery:
 
 
 def deliver(folder: Path) -> Delivery:
-    """A package in which nothing is wrong but that its image has nothing to boot: GoOn's descriptor, an empty disk."""
+    """A package in which nothing is wrong but that its image does not boot: GoOn's descriptor, another's files."""
     authority = make_ca(folder / "ca", "Test", datetime.now(UTC))
-    image, ova = folder / "empty.qcow2", folder / "goon.ova"
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "2G"], check=True)
-    signature = ["-c", "write -q -P 0x55 510 1", "-c", "write -q -P 0xaa 511 1"]
-    subprocess.run(["qemu-io", *signature, str(image)], check=True)
+    image, ova = folder / "guest.qcow2", folder / "goon.ova"
+    write_guest(image, 2 << 30)
     app = REPOSITORY / "examples" / "goon"
     parts = PackageParts(app / "goon.ovf", image, authority.key, authority.certificate)
     write_package(parts, ova)

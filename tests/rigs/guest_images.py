@@ -183,6 +183,18 @@ class Workbench:
         return package_of(path)
 
 
+def write_guest(path: Path, size: int) -> None:
+    """A qcow2 image in which nothing is wrong but that it does not boot: the files of a guest in an initramfs on a FAT
+    partition."""
+    folder = path.with_suffix(".parts")
+    folder.mkdir()
+    bench = Workbench(folder)
+    raw = bench.mbr([bench.fat({"initrd": bench.cpio({**RED_HAT, "init": b"#!/bin/sh\n"})}, mib=2)])
+    os.truncate(raw, size)
+    run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, path)
+    shutil.rmtree(folder)
+
+
 def _prototype(folder: Path) -> list[str]:
     lines = []
     for path in sorted(folder.iterdir()):
