@@ -8,6 +8,7 @@ import base64
 import binascii
 import re
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -184,11 +185,13 @@ class _Reader:
                 # Each of these raises where its part is unreadable, so that nobody need ask again.
                 _ = certificate.subject, certificate.issuer, certificate.not_valid_before_utc
                 bits = getattr(public_key(certificate), "key_size", 0)
+                with suppress(ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+                    _ = certificate.extensions  # what is wrong with them is PKG-007's
             if der[
                 -len(certificate.signature) - 1
             ]:  # X.690 8.6: the library passes over it, and no signature covers it
                 raise ValueError("unused bits in the signature")
-        except (ValueError, x509.InvalidVersion) as error:
+        except (ValueError, TypeError, x509.InvalidVersion) as error:  # TypeError: a name of bits
             self._fault("an X.509 certificate (RFC 5280)", f"in the block from line {line} on: {error}")
             return
         if bits > self._rsa_bits_max:

@@ -4,6 +4,7 @@ Not asked, as nothing in a package or on a host without a network could answer i
 are not asked for either (6.1.1 (c): any will do); an extension that demands one is critical, and so refused.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
@@ -33,7 +34,8 @@ def broken(path: Sequence[x509.Certificate], trust: Trust) -> tuple[Finding, ...
     for depth, certificate in enumerate(path):
         found += _out_of_time(certificate, trust)
         try:
-            extensions = certificate.extensions
+            with warnings.catch_warnings(action="ignore"):  # what is odd in extensions that cannot be read after all
+                extensions = certificate.extensions
         except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
             found.append(Finding("extensions as RFC 5280 4.2 writes them", str(error), where(certificate), MEND))
             continue

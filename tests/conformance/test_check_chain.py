@@ -1,5 +1,6 @@
 """Chains of certificates, made and judged by openssl's command line beside ours: RFC 5280 6.1 rule by rule."""
 
+import base64
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -7,8 +8,11 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from conformance.package import chain
+from conformance.package import certificate, chain
 from conformance.package.certificate import Trust, has_signature_form
 from conformance.profile import load
 
@@ -284,3 +288,38 @@ def test_weak_and_unknown_digests_are_findings_of_strength(
     built = chain.build(delivered, Trust("rd", (office.load(ROOT),), datetime.now(UTC)))
     assert (built.findings, bool(built.doubt)) == ((), unknown)
     assert [weak in finding.seen for finding in chain.weaknesses(built, PROFILE)] == ([True] if weak else [])
+
+
+RICH = (
+    *AUTHORITY,
+    "nameConstraints=critical,permitted;dirName:acme,permitted;DNS:a.b,excluded;IP:10.0.0.0/255.0.0.0",
+    "subjectAltName=DNS:a.b,email:a@b.c,IP:10.0.0.1,URI:http://x,RID:1.2.3,dirName:acme,otherName:1.2.3.4;UTF8:x",
+    "certificatePolicies=1.2.3.4",
+    "authorityInfoAccess=OCSP;URI:http://a",
+    "crlDistributionPoints=URI:http://a/c",
+    "subjectKeyIdentifier=hash",
+    "extendedKeyUsage=codeSigning",
+)
+ODD_BYTES = (0x00, 0x01, 0x02, 0x03, 0x06, 0x0C, 0x13, 0x30, 0x31, 0x80, 0xFF)
+
+
+@settings(
+    max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.sampled_from(ODD_BYTES)), min_size=1, max_size=4)
+)
+def test_damaged_certificates_are_findings_and_never_raise(changes: list[tuple[float, int]], office: Office) -> None:
+    """A name of bits was a TypeError once, a country of eight letters a warning on the terminal."""
+    middle = Form("/C=DE/O=Acme Ltd/CN=middle", RICH, ROOT)
+    der = bytearray(office.load(middle).public_bytes(Encoding.DER))
+    for place, value in changes:
+        der[int(place * len(der))] = value
+    body = base64.encodebytes(bytes(der)).replace(b"\n", b"")
+    lines = b"\n".join(body[at : at + 64] for at in range(0, len(body), 64))
+    block = b"-----BEGIN CERTIFICATE-----\n" + lines + b"\n-----END CERTIFICATE-----\n"
+    leaf_text = office.certify(Form(LEAF.subject, SIGNER, middle)).read_bytes()
+    read = certificate.read(b"SHA256(a.mf)= 00\n" + leaf_text + block, "a.cert", PROFILE)
+    built = chain.build(read.certificates, Trust("rd", (office.load(ROOT),), datetime.now(UTC)))
+    found = (*read.faults, *built.findings, *chain.weaknesses(built, PROFILE), built.doubt)
+    assert any(found) or bytes(der) == office.load(middle).public_bytes(Encoding.DER)
