@@ -1,0 +1,33 @@
+"""No input makes a reader of packages raise, hang or take memory without end; what did is a case of the corpus."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from fuzzing import CPU_S
+
+TARGETS = ("package", "descriptor", "acl", "manifest", "certificate", "image", "rule")
+PROGRAM = Path(__file__).parent / "fuzzing.py"
+
+
+def run(target: str, seed: int, count: int, folder: Path) -> None:
+    """So many inputs in a process of its own, whose memory is bounded and whom a hang kills."""
+    command = [sys.executable, "-W", "error", str(PROGRAM), target, str(seed), str(count), str(folder)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    number = (folder / "number").read_text().split() if (folder / "number").exists() else ["none"]
+    shown = f"input {number[0]} of: {' '.join(command[3:])}\nstatus {done.returncode} (-27: more than {CPU_S} s)\n"
+    assert done.returncode == 0, shown + done.stderr[-4000:]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_readers_stand_what_they_are_given(target: str, tmp_path: Path) -> None:
+    run(target, 1, 300, tmp_path)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("target", TARGETS)
+def test_readers_stand_what_they_are_given_all_night(target: str, tmp_path: Path) -> None:
+    """Other inputs each night; what fails names its seed."""
+    run(target, int(f"{datetime.now(UTC):%Y%m%d}"), 15_000, tmp_path)
