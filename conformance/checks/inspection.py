@@ -85,7 +85,7 @@ def _family(package: Package, seen: Inspection) -> Outcome:
                 "a distribution of the Red Hat family (os-release, /etc/redhat-release, RPM's database)",
                 f"{shown}{', with packages of dpkg' if system.dpkg else ''}",
                 system.volume,
-                "build on a distribution of this family: ./racs build-app takes its installation ISO or a root tarball",
+                "build on a distribution of this family: ./racs build-app takes a root archive of one",
             )
         )
     return _settled(findings, "", _unread(seen), ", ".join(ascii(system.name)[1:-1] for system in seen.systems))

@@ -101,18 +101,19 @@ def read_archive(more: Callable[[], bytes], keep: Callable[[str], int]) -> Itera
 
     Raises SubjectError for what is no archive, is cut, damaged, or grows beyond 2 GiB.
     """
-    yield from _archives(Bytes(more), keep)
+    yield from _archives(Bytes(more), keep, packed=False)
 
 
-def _archives(stream: Bytes, keep: Callable[[str], int]) -> Iterator[Entry]:
+def _archives(stream: Bytes, keep: Callable[[str], int], packed: bool) -> Iterator[Entry]:
+    """packed: this is a compressed stream's content, in which Linux takes no further one."""
     while stream.skip_zeros():
         if stream.peek(6) in _MAGICS:
             yield from _newc(stream, keep)
             continue
         unpacker = _unpacker(stream.peek(16))
-        if unpacker is None:
+        if unpacker is None or packed:
             raise broken("a cpio archive (newc), plain or by gzip, xz, zstd, lz4, bzip2", f"{stream.peek(6).hex(' ')}")
-        yield from _archives(Bytes(_unpacked(stream, unpacker)), keep)
+        yield from _archives(Bytes(_unpacked(stream, unpacker)), keep, packed=True)
 
 
 def _newc(stream: Bytes, keep: Callable[[str], int]) -> Iterator[Entry]:

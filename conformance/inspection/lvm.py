@@ -62,8 +62,8 @@ class LogicalVolume:
 def read_physical_volume(read: Read) -> PhysicalVolume:
     """The physical volume that `signatures.identify` found there. Raises SubjectError."""
     head = read(0, 4 * SECTOR)
-    sector = next(at for at in range(0, 4 * SECTOR, SECTOR) if head[at : at + 8] == b"LABELONE")
-    label = read(sector, SECTOR)
+    sector = next((at for at in range(0, 4 * SECTOR, SECTOR) if head[at : at + 8] == b"LABELONE"), 0)
+    label = head[sector : sector + SECTOR].ljust(SECTOR, b"\0")
     (at,) = struct.unpack_from("<I", label, 20)
     if label[24:32] != b"LVM2 001" or not 32 <= at <= SECTOR - 104:
         raise _broken("an LVM2 label", "another one")

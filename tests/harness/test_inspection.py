@@ -25,6 +25,7 @@ from harness.inspection import CPU_S
 pytestmark = pytest.mark.skipif(bool(missing_tools()), reason=f"needs {', '.join(missing_tools())}")
 
 IDS = ("IMG-001", "IMG-002", "IMG-003", "IMG-004", "IMG-005")
+VECTOR = Path(__file__).parents[1] / "conformance" / "vectors" / "lvm2.img.gz"
 MARK = b"c2VjcmV0LW1hcmstdGhhdC1tdXN0LW5vdC1iZS1zaG93bi1hbnl3aGVyZQ"  # part of every secret below
 PEM = b"-----BEGIN %sPRIVATE KEY-----\n" + MARK + b"\n-----END %sPRIVATE KEY-----\n"
 
@@ -242,6 +243,24 @@ def test_parts_of_a_system_on_volumes_of_their_own(bench: Workbench) -> None:
         "disk.qcow2, partition 3, /var/lib/cloud/k, line 1",
     ]
     assert inspect(package).systems[0].rpm
+
+
+def test_a_system_on_logical_volumes(bench: Workbench) -> None:
+    """lvm's own metadata; of the root volume's two pieces the second lies behind the volume for /home."""
+    root = bench.ext(
+        {**RED_HAT, "etc/fstab": b"/dev/mapper/vg--one-home--dir /home ext4 defaults 0 0\n"}
+    ).path.read_bytes()
+    home = bench.ext({"app/key": PEM % (b"", b"")}).path.read_bytes()
+    pool = bench.raw(gzip.decompress(VECTOR.read_bytes()), mib=256, kind=0x8E)
+    with pool.path.open("r+b") as file:
+        for at, data in ((1, root[: 20 << 20]), (61, root[20 << 20 :]), (21, home)):
+            file.seek(at << 20)
+            file.write(data)
+    boot = bench.fat({"a": b"1"})
+    outcomes = judge(bench.package(bench.mbr([boot, pool])))
+    assert verdicts(outcomes) == {identity: "fail" if identity == "IMG-002" else "pass" for identity in IDS}
+    (finding,) = outcomes["IMG-002"].findings
+    assert finding.where == "disk.qcow2, logical volume vg-one/home-dir, /home/app/key, line 1"
 
 
 def test_a_secret_in_the_initramfs_of_a_system_is_found_too(bench: Workbench) -> None:

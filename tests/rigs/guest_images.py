@@ -47,7 +47,7 @@ RED_HAT: Files = {
     "var/lib/cloud/.keep": b"",
     "home/app/.profile": b"umask 022\n",
 }
-DISK_MIB = 16
+DISK_MIB = 28
 PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 _PARTITION = struct.Struct("<B3sB3sII")
 
