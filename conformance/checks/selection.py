@@ -13,6 +13,7 @@ from conformance.rules.simplification import simplified
 from conformance.verdict import Finding, Outcome, counted, failed, inconclusive, not_judged, passed
 
 _DIRECTIONS: tuple[Direction, Direction] = ("uplink", "downlink")
+_REMARKS_VALUES_MAX = 100_000  # what remarks may cost: a quarter of what the verdict may
 _INTRICATE = "the rules are too intricate to be told what they select: use fewer comparisons, or ranges and sets"
 
 
@@ -63,7 +64,7 @@ def users(profile: Profile) -> Membership:
 
 def _suspicions(application: Application) -> Iterator[str]:
     """What is no fault, and yet seldom meant: a remark to a pass."""
-    budget = Budget()
+    budget = Budget(_REMARKS_VALUES_MAX)
     remarks = [one for rule in application.rules for one in review.review_rule(rule.text, budget)]
     remarks += relations.review_overlaps(application.rules, budget)
     told = [one.seen for one in remarks if one.kind != "undecided"]

@@ -34,10 +34,12 @@ def judge_rule(text: str, budget: Budget | None = None) -> tuple[Remark, ...]:
 
 def review_rule(text: str, budget: Budget | None = None) -> tuple[Remark, ...]:
     """What is suspicious of a rule that is not broken, in the order of its text. Raises as `judge_rule`."""
+    found, last = list[Remark](), tuple[Remark, ...]()
     try:
-        return tuple(_Review(text, budget or Budget()).suspicions(locate(text)))
-    except Undecided:
-        return (undecided(point_at(text, 0, len(text))),)
+        _Review(text, budget or Budget()).look_through(locate(text), found)
+    except Undecided:  # what was found before is true all the same
+        last = (undecided(point_at(text, 0, len(text))),)
+    return (*sorted(found, key=lambda remark: remark.begin), *last)
 
 
 class _Review:
@@ -49,25 +51,26 @@ class _Review:
 
     def faults(self, whole: Located) -> Iterator[Remark]:
         expected, remedy = "a rule that selects some IPv4 packets", "correct the condition, or delete the rule"
-        if self._never(whole.expression):
+        plain = simplified(whole.expression)
+        if not self._never(IPV4, plain):
+            if matches_everything(plain, 4, self._budget):
+                expected, remedy = "rules that leave some traffic alone", "select only the traffic that the app is for"
+                yield self._remark("matches everything", expected, "all IPv4 packets selected", remedy, whole)
+        elif not self._never(plain):
+            seen, remedy = "one that selects IPv6 packets only", "apps of this profile are IPv4: all else bypasses them"
+            yield self._remark("IPv6 only", expected, seen, remedy, whole)
+        else:
             try:
                 part, why = self._culprit(whole, ())
             except Undecided:  # that it never matches is known all the same
                 part, why = whole, ""
             seen = f"one that no packet can satisfy{why and ': '}{why}"
             yield self._remark("never matches", expected, seen, remedy, part)
-        elif self._never(IPV4, whole.expression):
-            seen, remedy = "one that selects IPv6 packets only", "apps of this profile are IPv4: all else bypasses them"
-            yield self._remark("IPv6 only", expected, seen, remedy, whole)
-        elif matches_everything(simplified(whole.expression), 4, self._budget):
-            expected, remedy = "rules that leave some traffic alone", "select only the traffic that the app is for"
-            yield self._remark("matches everything", expected, "all IPv4 packets selected", remedy, whole)
 
-    def suspicions(self, whole: Located) -> Iterator[Remark]:
-        yield from self._ports(whole)
-        parts = list[Remark]()
-        self._left(whole, (_Given(IPV4),), parts)  # all else bypasses the app, whatever a rule says of it
-        yield from sorted(parts, key=lambda remark: remark.begin)
+    def look_through(self, whole: Located, found: list[Remark]) -> None:
+        """Add what is suspicious."""
+        found.extend(self._ports(whole))
+        self._left(whole, (_Given(IPV4),), found)  # all else bypasses the app, whatever a rule says of it
 
     def _ports(self, whole: Located) -> Iterator[Remark]:
         named = fields(whole.expression)
@@ -120,8 +123,9 @@ class _Review:
         covered = Not(Or(tuple(other.expression for other in others)))
         if not others or not self._never(*beside, part.expression, covered):
             return None
-        by = [other for other in others if self._never(*beside, part.expression, Not(other.expression))]
-        where = f"{self._shown(by[0])} selects all its packets" if by else "others select all its packets together"
+        covers = (other for other in others if self._never(*beside, part.expression, Not(other.expression)))
+        by = next(covers, None)
+        where = f"{self._shown(by)} selects all its packets" if by else "others select all its packets together"
         seen = f"{self._shown(part)} adds nothing: {where}"
         return self._remark("idle part", "alternatives that each add packets", seen, "delete it, or correct it", part)
 

@@ -5,7 +5,6 @@ most once in it, and every condition a membership of ranges that are in order an
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
 
@@ -107,26 +106,6 @@ def _value(field: str, part: Interval, number: int) -> Value:
     return IPv6Address(number) if part.space == SIX else IPv4Address(number)
 
 
-@dataclass(frozen=True, slots=True)
-class _Condition:
-    """What is asked of one field: values, and the answer for a packet that does not have it (ports may be missing)."""
-
-    field: str
-    values: tuple[Interval, ...]
-    missing: bool
-
-
-def _condition(expression: Expression) -> _Condition | None:
-    """Of a simplified part that speaks of one field."""
-    match expression:
-        case Membership(field, _):
-            return _Condition(field, intervals(expression), False)
-        case Not(Membership(field, _) as leaf):
-            return _Condition(field, complement(field, intervals(leaf)), True)
-        case _:
-            return None
-
-
 def _negated(operand: Expression) -> Expression:
     """Of what is simplified already."""
     match operand:
@@ -145,23 +124,32 @@ def _joined(kind: type[And] | type[Or], operands: Sequence[Expression]) -> Expre
     flat: list[Expression] = []
     for operand in operands:
         flat += operand.operands if isinstance(operand, And | Or) and type(operand) is kind else [operand]
-    conditions: dict[str, list[_Condition]] = {}
+    conditions: dict[str, list[Expression]] = {}
     merged: dict[str | Expression, None] = {}  # fields and other parts in order, none twice
     for one in flat:
-        condition = _condition(one)
-        if condition:
-            conditions.setdefault(condition.field, []).append(condition)
-        merged[condition.field if condition else one] = None
+        leaf = one.operand if isinstance(one, Not) else one
+        if isinstance(leaf, Membership):
+            conditions.setdefault(leaf.field, []).append(one)
+        merged[leaf.field if isinstance(leaf, Membership) else one] = None
     whole = [_gathered(kind, conditions[one]) if isinstance(one, str) else one for one in merged]
     return whole[0] if len(whole) == 1 else kind(tuple(whole))
 
 
-def _gathered(kind: type[And] | type[Or], conditions: Sequence[_Condition]) -> Expression:
-    field = conditions[0].field
-    if kind is Or:
-        values = united(part for one in conditions for part in one.values)
-        missing = any(one.missing for one in conditions)
-    else:
-        outside = united(part for one in conditions for part in complement(field, one.values))
-        values, missing = complement(field, outside), all(one.missing for one in conditions)
-    return Not(_membership(field, complement(field, values))) if missing else _membership(field, values)
+def _gathered(kind: type[And] | type[Or], parts: Sequence[Expression]) -> Expression:
+    """One condition on the field that all parts speak of: a set of values, and the answer where the field is missing.
+
+    Not says yes for a packet that does not have it, as ports may be.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    pairs = [(one.operand, True) if isinstance(one, Not) else (one, False) for one in parts]
+    leaves = [(leaf, negative) for leaf, negative in pairs if isinstance(leaf, Membership)]
+    field = leaves[0][0].field
+    missing = (any if kind is Or else all)(negative for _, negative in leaves)
+    # Or unites the values for which parts hold, And those for which they do not (De Morgan)
+    outside = [
+        complement(field, intervals(leaf)) if negative is (kind is Or) else intervals(leaf) for leaf, negative in leaves
+    ]
+    joined = united(part for one in outside for part in one)
+    values = complement(field, joined) if missing is (kind is Or) else joined
+    return Not(_membership(field, values)) if missing else _membership(field, values)

@@ -296,6 +296,14 @@ def test_what_is_undecided_is_said() -> None:
     assert review_overlaps(rules)[-1].kind == review_symmetry(rules, USERS)[-1].kind == "undecided"
 
 
+def test_what_was_found_before_it_became_too_large_is_kept() -> None:
+    text = f"dst_port==80 && ({' || '.join(['dscp==1'] * 40)})"
+    found = review_rule(text, Budget(2_000))
+    assert [remark.kind for remark in found[:2]] == ["ports of any protocol", "idle part"]
+    assert found[-1].kind == "undecided"
+    assert len(found) < len(review_rule(text)) == 40
+
+
 def test_a_packet_that_fits_is_found_by_the_reference() -> None:
     rules = named("dst_ip in 10.0.0.0/8 && src_ip==10.45.0.9", "!(dst_ip==10.0.0.0)")
     (remark,) = review_overlaps(rules)
