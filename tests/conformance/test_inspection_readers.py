@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from guest_images import rpm_package as header
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -187,24 +188,6 @@ def test_damaged_cpio_raises_subject_errors_only(at: int, value: bytes, pack: Ca
     data = pack(newc({"etc/a": b"1" * 50, "etc/b": b"2" * 60}))
     with suppress(SubjectError):
         list(cpio.read_archive(chunks(data[:at] + value + data[at + len(value) :], 50), lambda path: 99))
-
-
-def header(folders: list[str], files: list[tuple[str, int, str]], algorithm: int | None = 8) -> bytes:
-    """A package's header as RPM's database has it."""
-    parts: list[tuple[int, int, int, bytes]] = [
-        (1117, 8, len(files), b"".join(name.encode() + b"\0" for name, _, _ in files)),
-        (1118, 8, len(folders), b"".join(one.encode() + b"\0" for one in folders)),
-        (1116, 4, len(files), struct.pack(f">{len(files)}I", *(index for _, index, _ in files))),
-        (1035, 8, len(files), b"".join(digest.encode() + b"\0" for _, _, digest in files)),
-    ]
-    if algorithm is not None:
-        parts.append((5011, 4, 1, struct.pack(">I", algorithm)))
-    index, store = b"", b""
-    for tag, kind, count, data in parts:
-        store += bytes(-len(store) % 4)
-        index += struct.pack(">4I", tag, kind, len(store), count)
-        store += data
-    return struct.pack(">2I", len(parts), len(store)) + index + store
 
 
 def test_rpm_digests() -> None:

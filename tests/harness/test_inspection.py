@@ -2,9 +2,11 @@
 
 import bz2
 import gzip
+import hashlib
 import json
 import lzma
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -16,7 +18,7 @@ from pathlib import Path
 import lz4.block
 import pytest
 import zstandard
-from guest_images import RED_HAT, Files, Part, Workbench, inspect, judge, missing_tools, run
+from guest_images import RED_HAT, Files, Part, Workbench, inspect, judge, missing_tools, rpm_database, rpm_header, run
 
 from conformance.verdict import Outcome, Verdict
 from harness import passwords
@@ -337,3 +339,56 @@ def test_the_process_has_limits() -> None:
     assert done.stdout.split() == ["0", "0", str(CPU_S)]
     assert done.stderr.strip().endswith("MemoryError")
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 0 and signal.getsignal(signal.SIGXCPU) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize(
+    ("database", "change", "verdict"),
+    [
+        ("dpkg", b"", Verdict.PASS),
+        ("dpkg", b"!", Verdict.FAIL),
+        ("conffile", b"", Verdict.PASS),
+        ("conffile", b"!", Verdict.FAIL),
+        ("rpm", b"", Verdict.PASS),
+        ("rpm", b"!", Verdict.FAIL),
+        ("Berkeley DB", b"", Verdict.INCONCLUSIVE),
+        ("broken", b"", Verdict.INCONCLUSIVE),
+        ("none", b"", Verdict.FAIL),
+    ],
+)
+def test_a_key_as_its_package_brought_it_is_no_secret(
+    database: str, change: bytes, verdict: Verdict, bench: Workbench
+) -> None:
+    key, path = PEM % (b"", b""), "etc/ssl/private/example.key"
+    md5, sha256 = hashlib.md5(key).hexdigest(), hashlib.sha256(key).hexdigest()
+    databases: Mapping[str, Files] = {
+        "dpkg": {
+            "var/lib/dpkg/info/ssl.md5sums": f"{md5}  {path}\n".encode(),
+            "var/lib/dpkg/status": b"Package: ssl\n",
+        },
+        "conffile": {"var/lib/dpkg/status": f"Package: ssl\nConffiles:\n /{path} {md5}\n".encode()},
+        "rpm": {"var/lib/rpm/rpmdb.sqlite": rpm_database(rpm_header(f"/{path}", sha256))},
+        "Berkeley DB": {"var/lib/rpm/Packages": bytes(12) + b"\x61\x15\x06\0"},
+        "broken": {"var/lib/rpm/rpmdb.sqlite": b"SQLite format 3\0" + bytes(4096)},
+        "none": {},
+    }
+    files = {name: data for name, data in RED_HAT.items() if "rpm" not in name} | databases[database]
+    outcome = judge(bench.package(bench.mbr([bench.ext({**files, path: key + change})])))["IMG-002"]
+    assert outcome.verdict is verdict, outcome
+    assert verdict is not Verdict.PASS or "1 as packaged" in outcome.reason
+
+
+@pytest.mark.parametrize("kind", ["ext", "xfs", "fat"])
+def test_damaged_file_systems_never_end_the_look_unheard(kind: str, bench: Workbench) -> None:
+    """Bytes of the metadata changed at random: a verdict or a finding, but no failure of ours and no exception."""
+    initramfs = gzip.compress(bench.cpio({**RED_HAT, "init": b"#!"}))
+    part = bench.fat({"initrd": initramfs}) if kind == "fat" else getattr(bench, kind)(RED_HAT)
+    clean = part.path.read_bytes()[: 4 << 20]
+    used = [at for at in range(len(clean)) if clean[at]]
+    for seed in range(12):
+        draw = random.Random(seed)
+        damaged = bytearray(clean)
+        for at in draw.sample(used, draw.choice((1, 20, 300))):
+            damaged[at] = draw.randrange(256)
+        with part.path.open("r+b") as file:
+            file.write(damaged)
+        inspect(bench.package(bench.mbr([part])))

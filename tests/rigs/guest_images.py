@@ -36,6 +36,30 @@ def rpm_database(*headers: bytes) -> bytes:
         return connection.serialize()
 
 
+def rpm_package(folders: list[str], files: list[tuple[str, int, str]], algorithm: int | None = 8) -> bytes:
+    """A package's header as RPM's database has it."""
+    parts: list[tuple[int, int, int, bytes]] = [
+        (1117, 8, len(files), b"".join(name.encode() + b"\0" for name, _, _ in files)),
+        (1118, 8, len(folders), b"".join(one.encode() + b"\0" for one in folders)),
+        (1116, 4, len(files), struct.pack(f">{len(files)}I", *(index for _, index, _ in files))),
+        (1035, 8, len(files), b"".join(digest.encode() + b"\0" for _, _, digest in files)),
+    ]
+    if algorithm is not None:
+        parts.append((5011, 4, 1, struct.pack(">I", algorithm)))
+    index, store = b"", b""
+    for tag, kind, count, data in parts:
+        store += bytes(-len(store) % 4)
+        index += struct.pack(">4I", tag, kind, len(store), count)
+        store += data
+    return struct.pack(">2I", len(parts), len(store)) + index + store
+
+
+def rpm_header(path: str, sha256: str) -> bytes:
+    """The header of a package of one file."""
+    folder, _, name = path.rpartition("/")
+    return rpm_package([f"{folder}/"], [(name, 0, sha256)])
+
+
 RED_HAT: Files = {
     "etc/os-release": b'NAME="Rocky Linux"\nID="rocky"\nID_LIKE="rhel centos fedora"\nPRETTY_NAME="Rocky Linux 9.4"\n',
     "etc/redhat-release": b"Rocky Linux release 9.4\n",
