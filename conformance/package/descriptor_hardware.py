@@ -39,7 +39,8 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """malformed: one of its numbers is none, which the schema has reported; what hangs on it is not judged."""
+    """malformed: one of its numbers is none or not of its namespace, which the schema has reported; what hangs on it is
+    not judged."""
 
     element: etree._Element
     malformed: bool
@@ -88,6 +89,7 @@ def _read_item(element: etree._Element, setting: str) -> _Item:
         return int(text) if re.fullmatch(r"\d{1,20}", text, re.ASCII) else None
 
     malformed = any(first(name) and number(name) is None for name in ("ResourceType", "VirtualQuantity"))
+    malformed |= not texts("ResourceType") and element.find("{*}ResourceType") is not None  # of another namespace
     return _Item(
         element, malformed, number("ResourceType"), number("VirtualQuantity"),
         first("AllocationUnits", "VirtualQuantityUnits"), first("InstanceID"), texts("Connection"),

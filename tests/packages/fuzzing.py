@@ -62,7 +62,7 @@ _WIDE = (*_NUMBERS, 1 << 32, 1 << 57, 1 << 62, (1 << 62) - 1, (1 << 63) - 1, 1 <
 
 _VALUES = (
     "", " ", "true", "false", "x", "-1", "1.5", "9" * 30, "x" * 5000, "ä\u2028", "image", "disk", "service", "tcp",
-    "acl", "user-plane", "auth/acl.xml", "${x}", "byte * 2^99", "a.b", "a" * 63 + ".b", "#", "+/+", "racs/#", "app/probe/#",
+    "acl", "user-plane", "${x}", "byte * 2^99", "a.b", "a" * 63 + ".b", "#", "+/+", "racs/#", "app/probe/#",
 )  # fmt: skip
 _TOKENS = (
     b"ip_version proto src_ip dst_ip src_port dst_port dscp length == != < <= > >= in && || ! ( ) { } , .. TCP UDP "

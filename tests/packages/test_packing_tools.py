@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Sequence
@@ -55,6 +56,16 @@ def test_gnu_tar_sparse(tmp_path: Path) -> None:
     run("truncate", "-s", "8M", "disk.qcow2", folder=tmp_path)
     run("tar", "--sparse", "-cf", "app.ova", *names, folder=tmp_path)
     assert checked(tmp_path) == {"PKG-001"}
+
+
+@pytest.mark.skipif(shutil.which("bsdtar") is None, reason="bsdtar is not installed (libarchive-tools)")
+@pytest.mark.parametrize(
+    ("form", "expected"), [("ustar", set()), ("gnutar", {"PKG-001"}), ("pax", {"PKG-001"}), ("v7", {"PKG-001"})]
+)
+def test_bsdtar(form: str, expected: set[str], tmp_path: Path) -> None:
+    names = unpack(tmp_path)
+    run("bsdtar", f"--format={form}", "--uid=0", "--gid=0", "-cf", "app.ova", *names, folder=tmp_path)
+    assert checked(tmp_path) == expected
 
 
 @pytest.mark.parametrize(
