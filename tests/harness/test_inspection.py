@@ -371,8 +371,9 @@ def test_a_key_as_its_package_brought_it_is_no_secret(
         "broken": {"var/lib/rpm/rpmdb.sqlite": b"SQLite format 3\0" + bytes(4096)},
         "none": {},
     }
-    files = {name: data for name, data in RED_HAT.items() if "rpm" not in name} | databases[database]
-    outcome = judge(bench.package(bench.mbr([bench.ext({**files, path: key + change})])))["IMG-002"]
+    others = {name: data for name, data in RED_HAT.items() if "rpm" not in name}
+    part = bench.ext({**others, **databases[database], path: key + change})
+    outcome = judge(bench.package(bench.mbr([part])))["IMG-002"]
     assert outcome.verdict is verdict, outcome
     assert verdict is not Verdict.PASS or "1 as packaged" in outcome.reason
 
