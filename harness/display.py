@@ -38,11 +38,19 @@ def render_certification(certification: Certification, report: Path | None, colo
 
 
 def render_brief(certification: Certification, colour: bool) -> str:
-    """One package of several: what did not pass, the findings, and the verdict line; notes are for the end of all."""
-    settled = (Verdict.PASS, Verdict.NOT_APPLICABLE)
-    open_ones = [j for j in certification.judgements if j.in_force and j.in_scope and j.verdict not in settled]
-    lines = [_row(judgement, colour) for judgement in open_ones]
-    lines += [_findings(judgement) for judgement in open_ones if judgement.findings]
+    """One package of several: what did not pass, the findings, and the verdict line; notes are for the end of all.
+
+    What is not judged stands in one line for each reason: a broken archive leaves thirty ids open.
+    """
+    in_force = [j for j in certification.judgements if j.in_force and j.in_scope]
+    settled = (Verdict.PASS, Verdict.NOT_APPLICABLE, Verdict.NOT_JUDGED)
+    lines = [_row(judgement, colour) for judgement in in_force if judgement.verdict not in settled]
+    unjudged: dict[str, list[str]] = {}
+    for judgement in in_force:
+        if judgement.verdict is Verdict.NOT_JUDGED:
+            unjudged.setdefault(judgement.reason, []).append(judgement.id)
+    lines += [f"not judged, as {reason}: {', '.join(ids)}" for reason, ids in unjudged.items()]
+    lines += [_findings(judgement) for judgement in in_force if judgement.findings]
     lines += [f"error in the suite: {error}" for error in certification.errors]
     return "\n".join([*lines, *([""] if lines else []), verdict_line(certification, colour)])
 
@@ -92,20 +100,23 @@ def _verdict(judgement: Judgement) -> str:
 
 
 def _row(judgement: Judgement, colour: bool) -> str:
+    """A judgement in a line; why it is so, unless findings below say it."""
     text = _verdict(judgement)
     painted = _paint(f"{text:<14}", "33" if text == "warning" else _COLOURS[judgement.verdict], colour)
-    reason = judgement.stability or judgement.reason
+    reason = judgement.stability or ("" if judgement.findings else judgement.reason)
     return f"{judgement.id}  {painted} {judgement.title}" + (f"  [{reason}]" if reason else "")
 
 
 def _findings(judgement: Judgement) -> str:
+    """The findings of a judgement; a remedy that several in a row share stands under the last of them."""
     lines = [f"\n{judgement.id} {judgement.title}"]
-    for finding in judgement.findings:
+    remedies = [finding.remedy or judgement.remedy for finding in judgement.findings]
+    for finding, remedy, next_remedy in zip(judgement.findings, remedies, [*remedies[1:], ""], strict=True):
         parts = (
             ("expected", finding.expected),
             ("seen", finding.seen),
             ("where", finding.where),
-            ("mend", finding.remedy or judgement.remedy),
+            ("mend", "" if remedy == next_remedy else remedy),
             ("evidence", ", ".join(finding.evidence)),
         )
         lines += [f"  {name:<9} {text}" for name, text in parts if text]

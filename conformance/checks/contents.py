@@ -168,23 +168,36 @@ def check_manifest(package: Package, profile: Profile, trust: Trust) -> Outcome:
     known_strangers = {stranger.member.name for stranger in strangers(package)}
     references = package.descriptor.references if package.descriptor else ()
     gone = {reference.href for reference in references}
+    told = _renamed(package)
+    if not package.archive.ending(".ovf"):
+        told |= {name for name in listed if name.endswith(".ovf")}  # PKG-003 has told that there is none
     members = {member.name: member for member in package.archive.members if member.proper}
     findings = list(package.findings("PKG-004"))
     for entry in package.manifest.entries:
         if entry.name.endswith(_UNLISTED):
             findings.append(_of_entry("neither the .mf nor the .cert in it", entry.name, entry, package))
-        elif entry.name not in members and entry.name not in gone and not members_doubt(package):
+        elif entry.name not in {*members, *gone, *told} and not members_doubt(package):
             findings.append(_of_entry("files of this archive", f"{entry.name}, which is not there", entry, package))
     for member in members.values():
         # A line that could not be read may have been this member's: its own finding is enough.
-        due = not member.name.endswith(_UNLISTED) and member.name not in known_strangers
+        due = not member.name.endswith(_UNLISTED) and member.name not in known_strangers | told
         if due and member.name not in listed and not package.manifest.faults:
             findings.append(_of_member("every file listed in the manifest", f"no line for {member.name}", member, MEND))
     missing = [entry.name for entry in package.manifest.entries if entry.name not in members]
-    doubt = members_doubt(package) or (f"{missing[0]} is not in the archive (PKG-003, PKG-010)" if missing else "")
+    owners = "PKG-002" if _renamed(package) else "PKG-003, PKG-010"
+    doubt = members_doubt(package) or (f"{missing[0]} is not in the archive ({owners})" if missing else "")
     if known_strangers:
         doubt = doubt or f"{min(known_strangers)} does not belong here (PKG-003)"
     return settled(findings, doubt, f"{counted(len(listed), 'file')} listed")
+
+
+def _renamed(package: Package) -> set[str]:
+    """The descriptor's names in archive and manifest, where PKG-002 has told that its base name is another."""
+    descriptor, entries = package.archive.sole(".ovf"), package.manifest.entries if package.manifest else ()
+    listed = [entry.name for entry in entries if entry.name.endswith(".ovf")]
+    if descriptor is None or descriptor.name in listed or len(listed) != 1 or not any(_base_names(package)):
+        return set()
+    return {descriptor.name, *listed}
 
 
 def check_digests(package: Package, profile: Profile, trust: Trust) -> Outcome:
@@ -207,7 +220,8 @@ def _digests_doubt(package: Package, manifest: Manifest, compared: int) -> str:
     if manifest.faults:
         return "the manifest has lines that could not be read (PKG-004)"
     if compared < len(manifest.entries):
-        return members_doubt(package) or "what the manifest lists is not all there (PKG-003, PKG-004, PKG-010)"
+        owners = "PKG-002" if _renamed(package) else "PKG-003, PKG-004, PKG-010"
+        return members_doubt(package) or f"what the manifest lists is not all there ({owners})"
     return "" if compared else "the manifest lists nothing (PKG-004)"
 
 

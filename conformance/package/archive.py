@@ -5,7 +5,7 @@ memory is two buffers and the few small members that are kept.
 """
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import RawIOBase
 from typing import Protocol
 
@@ -13,10 +13,11 @@ from conformance.errors import SubjectError
 from conformance.package.fault import Fault
 from conformance.package.header import ACL_PATH, BLOCK, PACK, Header, parse, unreadable
 from conformance.profile import Profile
-from conformance.verdict import Finding
+from conformance.verdict import Finding, counted
 
 _BUFFER = 1 << 20
 _RECORDS_A_MEMBER = 4
+_OTHERS_SHOWN = 4
 _COPY = f"the file is cut: copy it again, comparing sizes; where the original is cut, too, {PACK}"
 
 
@@ -114,6 +115,15 @@ class _Source:
         return zeros
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A defect of headers that was told: the place of its fault, what was seen first, where it was seen again."""
+
+    at: int
+    seen: str
+    others: list[str] = field(default_factory=list)
+
+
 class _Walk:
     """The walk's state; a SubjectError ends it where the next header cannot be found any more."""
 
@@ -129,7 +139,7 @@ class _Walk:
             ACL_PATH: int(profile["package.xml_bytes_max"]),
         }
         self._records = 0
-        self._told: set[str] = set()
+        self._told: dict[str, _Told] = {}
         self._named_elsewhere = False
 
     def run(self) -> None:
@@ -153,6 +163,19 @@ class _Walk:
     def note(self, requirement: str, expected: str, seen: str, where: str, remedy: str = PACK) -> None:
         finding = Finding(expected, seen, where, remedy, (f"package:@{where.rpartition(' ')[2]}",))
         self.faults.append(Fault(requirement, finding))
+
+    def _note_header(self, expected: str, seen: str, where: str) -> None:
+        """Note what one tar does to many headers as one finding, that of the first of them, which names the others."""
+        told = self._told.get(expected)
+        if told is None:
+            self._told[expected] = _Told(len(self.faults), seen)
+            return self.note("PKG-001", expected, seen, where)
+        told.others.append(where)
+        shown = "; ".join(told.others[:_OTHERS_SHOWN]) + ("; …" if len(told.others) > _OTHERS_SHOWN else "")
+        text = f"{told.seen}; the same of {counted(len(told.others), 'more header')}: {shown}"
+        fault = self.faults[told.at]
+        self.faults[told.at] = replace(fault, finding=replace(fault.finding, seen=text))
+        return None
 
     def _end(self, at: int) -> None:
         """Two zero blocks (POSIX.1), then zeros only, in whole blocks (the profile)."""
@@ -185,15 +208,9 @@ class _Walk:
     def _record(self, header: Header, at: int) -> None:
         where = f"{header.name!a}, header at byte {at}"
         for defect in header.defects:
-            self._note_once(defect.expected, defect.seen, where)
+            self._note_header(defect.expected, defect.seen, where)
         self._named_elsewhere = header.names_the_next
         self._digest(header, at, None)
-
-    def _note_once(self, expected: str, seen: str, where: str) -> None:
-        """Note what one tar does to all headers alike."""
-        if seen not in self._told:
-            self._told.add(seen)
-            self.note("PKG-001", expected, seen, where)
 
     def _member(self, header: Header, at: int) -> None:
         where = f"{header.name!a}, header at byte {at}"
@@ -210,11 +227,11 @@ class _Walk:
     def _judge(self, header: Header, where: str) -> bool:
         """Note the header's defects; whether the member is what its name says."""
         for defect in header.defects:
-            self.note("PKG-001", defect.expected, defect.seen, where)
+            self._note_header(defect.expected, defect.seen, where)
         if header.foreign_magic:
             kind = "GNU tar's" if header.foreign_magic == b"ustar  \0" else "another"
             seen = f"{kind} magic {header.foreign_magic.decode('latin-1')!a}"
-            self._note_once("the USTAR magic 'ustar', NUL, '00'", seen, where)
+            self._note_header("the USTAR magic 'ustar', NUL, '00'", seen, where)
         double = any(member.name == header.name for member in self.members)
         if double and header.regular_file:
             self.note("PKG-001", "every name once", f"{header.name} again", where)

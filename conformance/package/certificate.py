@@ -142,7 +142,14 @@ class _Reader:
         self._faults.append(Fault(requirement, finding))
 
     def _signature(self) -> Signature | None:
-        line = self._next() if self._lines else b""  # no line at all: an empty file
+        if not self._lines:
+            self._fault("SHA256(NAME.mf)= and the signature in hex", "an empty file")
+            return None
+        if _BEGIN.fullmatch(self._lines[0]):
+            seen = "PEM from the first line on: the line of the signature is missing"
+            self._fault("SHA256(NAME.mf)= and the signature in hex", seen)
+            return None
+        line = self._next()
         pair = split_line(line)
         if pair is None or len(pair.value) % 2:
             seen = "a signature with an odd number of digits" if pair else describe_line(line)
@@ -151,11 +158,13 @@ class _Reader:
         return Signature(pair.name, bytes.fromhex(pair.value))
 
     def _block(self) -> None:
-        """One PEM block (RFC 7468 3, strict), or one line that is none."""
+        """One PEM block (RFC 7468 3, strict), or the lines up to the next one."""
         line = self._next()
         begin = _BEGIN.fullmatch(line)
         if begin is None:
             self._fault("PEM certificates and nothing between them", describe_line(line))
+            while self._number < len(self._lines) and not _BEGIN.fullmatch(self._lines[self._number]):
+                self._next()
             return
         label, first, body = begin[1], self._number, []
         while self._number < len(self._lines) and not self._lines[self._number].startswith(b"-----"):

@@ -98,8 +98,8 @@ def parse(block: bytes, at: int) -> Header:
         raise unreadable("no data behind what is no file", f"{_TYPES[kind]} of {int(size[1], 8)} bytes", where)
     magic = block[257:265] if block[257:265] != _MAGIC else b""
     name, regular_name, defects = _name(block, bool(magic))
-    if kind in _RECORDS:
-        defects = []  # what writers call a record is nobody's fault
+    if kind in _RECORDS or kind == b"5":
+        defects = []  # what writers call a record is nobody's fault, and a folder does not belong here by any name
     if kind not in (b"0", b"\0"):
         defects.append(Defect("regular files only", _TYPES.get(kind, f"type {kind.decode('latin-1')!a}")))
     if not all(_NUMBERS.fullmatch(block[slice(*span)]) for span in ((100, 124), (136, 148), (329, 345))):

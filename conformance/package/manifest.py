@@ -42,19 +42,32 @@ def read(data: bytes, name: str) -> Manifest:
         faults.append(_fault("a line feed at the end of the last line", "none", name, len(lines), len(data)))
     if not lines:
         faults.append(_fault("a line for each file", "an empty manifest", name, 1, 0))
+    odd: dict[str, list[_Line]] = {}
     offset = 0
     for number, line in enumerate(lines, 1):
         pair = split_line(line)
         if pair is None or len(pair.value) != _DIGEST_DIGITS:
-            faults.append(_fault("SHA256(NAME)= and 64 hex digits", describe_line(line), name, number, offset))
-        elif pair.name in (entry.name for entry in entries):
-            faults.append(_fault("each file listed once", f"{pair.name} again", name, number, offset))
-        else:
+            odd.setdefault(_kind(line), []).append(_Line(line, number, offset))
+        elif pair.name not in (entry.name for entry in entries):
             entries.append(Entry(pair.name, pair.value.lower(), number, offset))
+        elif len(faults) < _FAULTS_MAX:
+            faults.append(_fault("each file listed once", f"{pair.name} again", name, number, offset))
         offset += len(line) + 1
-        if len(faults) >= _FAULTS_MAX:
-            break
+    for first, *more in odd.values():
+        seen = describe_line(first.text) + (
+            f"; so are {len(more)} more, line {more[0].number} the next" if more else ""
+        )
+        faults.append(_fault("SHA256(NAME)= and 64 hex digits", seen, name, first.number, first.offset))
     return Manifest(tuple(entries), tuple(faults))
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line that is none of a manifest; number is 1-based, offset that of its first byte."""
+
+    text: bytes
+    number: int
+    offset: int
 
 
 def _fault(expected: str, seen: str, name: str, line: int, offset: int) -> Fault:
@@ -92,5 +105,8 @@ _STRANGERS = (
 
 def describe_line(line: bytes) -> str:
     """What a line that is not of the grammar is, with its beginning."""
-    kind = next((kind for pattern, kind in _STRANGERS if pattern.fullmatch(line)), "something else")
-    return f"{kind}: {line[:60].decode('latin-1')!a}" if line else kind
+    return f"{_kind(line)}: {line[:60].decode('latin-1')!a}" if line else _kind(line)
+
+
+def _kind(line: bytes) -> str:
+    return next((kind for pattern, kind in _STRANGERS if pattern.fullmatch(line)), "something else")

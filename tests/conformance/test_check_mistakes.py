@@ -1,0 +1,103 @@
+"""What developers get wrong, made by the tools they use: one root cause is one finding, and the rest is not judged."""
+
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from corpus import build
+from judging import judge
+
+from conformance.verdict import Verdict
+
+NAMES = ("app.ovf", "app.mf", "app.cert", "disk.qcow2", "auth/acl.xml")
+USTAR = ("--format=ustar", "--owner=0", "--group=0")
+LISTED = ("app.ovf", "disk.qcow2", "auth/acl.xml")
+
+
+def edited(name: str, edit: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / name).write_bytes(edit((folder / name).read_bytes()))
+
+    return change
+
+
+def listed(form: str) -> Callable[[Path], None]:
+    """The manifest written anew, and not signed again."""
+
+    def write(folder: Path) -> None:
+        lines = (form.format(name, sha256((folder / name).read_bytes()).hexdigest()) for name in LISTED)
+        (folder / "app.mf").write_text("".join(lines))
+
+    return write
+
+
+def changed_and_listed(folder: Path) -> None:
+    edited("app.ovf", lambda data: data + b"\n")(folder)
+    listed("SHA256({})= {}\n")(folder)
+
+
+def noted(folder: Path) -> None:
+    (folder / "notes").write_text("for the operator")
+
+
+def renamed(folder: Path) -> None:
+    (folder / "app.ovf").rename(folder / "probe.ovf")
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """How tar is called, over what, after a change of the files; findings by id, each with words of the first."""
+
+    name: str
+    findings: Mapping[str, int]
+    said: str
+    change: Callable[[Path], None] = lambda folder: None
+    tar: Sequence[str] = USTAR
+    names: Sequence[str] = NAMES
+
+
+MISTAKES = (
+    Mistake("GNU tar as it comes", {"PKG-001": 1}, "the same of 4 more headers", tar=()),
+    Mistake("pax", {"PKG-001": 1}, "a pax record; the same of", tar=("--format=pax",)),
+    Mistake("a folder packed by its dot", {"PKG-001": 2}, "a folder; the same of 1 more header", names=(".",)),
+    Mistake("the same by GNU tar", {"PKG-001": 3}, "a folder; the same of", tar=(), names=(".",)),
+    Mistake("compressed", {"PKG-001": 1}, "gzip data", tar=(*USTAR, "-z")),
+    Mistake("by the alphabet", {"PKG-002": 1}, "app.cert, app.mf", names=sorted(NAMES)),
+    Mistake("descriptor by another name", {"PKG-002": 1}, "probe.ovf, app.mf", renamed,
+            names=("probe.ovf", *NAMES[1:])),
+    Mistake("no descriptor", {"PKG-003": 1}, "none", names=NAMES[1:]),
+    Mistake("not signed", {"PKG-003": 2}, "none", names=("app.ovf", "disk.qcow2", "auth/acl.xml")),
+    Mistake("CR LF in the manifest", {"PKG-004": 1, "PKG-006": 1}, "CR LF",
+            edited("app.mf", lambda data: data.replace(b"\n", b"\r\n"))),
+    Mistake("OpenSSL 3 lines", {"PKG-004": 1, "PKG-006": 1}, "so are 2 more",
+            listed("SHA2-256({})= {}\n")),
+    Mistake("descriptor edited", {"PKG-005": 1}, "", edited("app.ovf", lambda data: data + b"\n")),
+    Mistake("edited, listed, not signed", {"PKG-006": 1}, "did not make over these bytes", changed_and_listed),
+    Mistake("certificates alone in the .cert", {"PKG-006": 1}, "the line of the signature is missing",
+            edited("app.cert", lambda data: data.partition(b"\n")[2])),
+    Mistake("text of openssl x509 in the .cert", {"PKG-006": 1}, "something else",
+            edited("app.cert", lambda data: data.replace(b"-----BEGIN", b"Certificate:\n  Data:\n-----BEGIN", 1))),
+    Mistake("an empty .cert", {"PKG-006": 1}, "an empty file", edited("app.cert", lambda data: b"")),
+    Mistake("a file too many", {"PKG-003": 1}, "notes", noted, names=(*NAMES, "notes")),
+    Mistake("no image", {"PKG-010": 1}, "no such member", names=[name for name in NAMES if name != "disk.qcow2"]),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", [pytest.param(mistake, id=mistake.name) for mistake in MISTAKES])
+def test_a_mistake_is_told_once(mistake: Mistake, tmp_path: Path) -> None:
+    folder, sound, ova = tmp_path / "parts", tmp_path / "sound.ova", tmp_path / "made.ova"
+    folder.mkdir()
+    sound.write_bytes(build())
+    subprocess.run(["tar", "-xf", sound, "-C", folder], check=True)
+    mistake.change(folder)
+    subprocess.run(["tar", *mistake.tar, "-cf", ova, *mistake.names], cwd=folder, check=True)
+    outcomes = judge(tmp_path, ova.read_bytes()).outcomes
+    failed = {one: outcome for one, outcome in outcomes.items() if outcome.verdict is Verdict.FAIL}
+    assert {one: len(outcome.findings) for one, outcome in failed.items()} == mistake.findings
+    assert mistake.said in failed[min(failed)].findings[0].seen
+    for one, outcome in outcomes.items():
+        if outcome.verdict is Verdict.NOT_JUDGED:
+            assert any(owner in outcome.reason for owner in failed), f"{one}: {outcome.reason}"
