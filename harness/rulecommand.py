@@ -13,9 +13,8 @@ from conformance.checks.selection import users
 from conformance.errors import SubjectError, UsageError
 from conformance.profile import Profile
 from conformance.profile import load as load_profile
-from conformance.rules.analysis import Budget
 from conformance.rules.language import mirrored_text, parse
-from conformance.rules.relations import comparable, review_overlaps, review_symmetry
+from conformance.rules.relations import comparable, judge_together, review_overlaps, review_symmetry
 from conformance.rules.remark import Remark
 from conformance.rules.review import judge_rule, review_rule
 from conformance.rules.words import describe
@@ -119,7 +118,9 @@ def explain_rules(request: RuleRequest) -> int:
     """
     accounts = [_account(rule, request.profile) for rule in request.rules]
     readable = [account.rule for account in accounts if not account.fault]
-    together = _together(readable, request) if len(readable) > 1 else ()
+    sound = [account.rule for account in accounts if account.verdict != "broken"]
+    whole = judge_together(sound) if request.directed else ()
+    together = (*whole, *_relations(sound, request, complete=len(sound) == len(accounts)))
     quiet = request.json_file == "-"
     if not quiet:
         show("\n".join(_text(accounts, together, request)), sys.stdout)
@@ -127,7 +128,7 @@ def explain_rules(request: RuleRequest) -> int:
     if request.json_file:
         told = packets.record if packets else None
         _write_json(_record(accounts, together, told, request.directed), request.json_file)
-    verdicts = {account.verdict for account in accounts}
+    verdicts = {account.verdict for account in accounts} | {"broken" if one.broken else "undecided" for one in whole}
     if "broken" in verdicts or request.faults:
         return 1
     return 6 if "undecided" in verdicts else 0  # design 7
@@ -143,10 +144,10 @@ def _account(rule: Rule, profile: Profile) -> _Account:
     return _Account(rule, words, remarks=judged or review_rule(rule.text))
 
 
-def _together(rules: Sequence[Rule], request: RuleRequest) -> tuple[Remark, ...]:
-    budget = Budget()
-    found = review_overlaps(rules, budget)
-    if request.directed and comparable(rules):
+def _relations(rules: Sequence[Rule], request: RuleRequest, complete: bool) -> tuple[Remark, ...]:
+    """What is suspicious of rules together; answers are looked for where no rule is missing among them."""
+    found = review_overlaps(rules)
+    if request.directed and complete and not request.faults and comparable(rules):
         found += review_symmetry(rules, users(request.profile))
     return found
 
@@ -182,9 +183,9 @@ def _text(accounts: Sequence[_Account], together: Sequence[Remark], request: Rul
     for fault in request.faults:
         yield from _block(fault)
     counts = Counter(account.verdict for account in accounts)
-    counts["broken"] += len(request.faults)
+    counts["broken"] += len(request.faults) + sum(remark.broken for remark in together)
     told = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()) if number)
-    kinds = [one.kind for one in together]
+    kinds = [one.kind for one in together if not one.broken]
     kinds += [one.kind for account in accounts for one in account.remarks if not one.broken]
     remarks = sum(kind != "undecided" for kind in kinds)
     yield f"{told or 'no rule'}" + (f"; {counted(remarks, 'remark')}" if remarks else "")

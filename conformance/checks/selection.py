@@ -5,14 +5,12 @@ from ipaddress import IPv4Network, ip_network
 
 from conformance.application import Application, Direction
 from conformance.profile import Profile
-from conformance.rules import language, relations, review
-from conformance.rules.analysis import Budget, Undecided, matches_everything
-from conformance.rules.expression import Expression, Membership, Or
+from conformance.rules import relations, review
+from conformance.rules.analysis import Budget
+from conformance.rules.expression import Membership
 from conformance.rules.remark import Remark
-from conformance.rules.simplification import simplified
 from conformance.verdict import Finding, Outcome, counted, failed, inconclusive, not_judged, passed
 
-_DIRECTIONS: tuple[Direction, Direction] = ("uplink", "downlink")
 _REMARKS_VALUES_MAX = 100_000  # what remarks may cost: a quarter of what the verdict may
 _INTRICATE = "the rules are too intricate to be told what they select: use fewer comparisons, or ranges and sets"
 
@@ -20,22 +18,19 @@ _INTRICATE = "the rules are too intricate to be told what they select: use fewer
 def judge_selection(application: Application, profile: Profile) -> Outcome:
     """DSC-005 for rules that parse: each can select some IPv4 packet, and together they do not select all."""
     budget, findings, undecided = Budget(), list[Finding](), False
-    whole = set[Direction]()
+    alone = set[Direction]()
     for rule in application.rules:
         for remark in review.judge_rule(rule.text, budget):
             undecided |= remark.kind == "undecided"
             if remark.broken:
                 findings.append(_finding(remark, f"descriptor, rule {rule.name!r} {rule.direction}"))
             if remark.kind == "matches everything":
-                whole.add(rule.direction)
-    try:
-        for direction in (one for one in _DIRECTIONS if one not in whole):
-            if matches_everything(simplified(_union(application, direction)), 4, budget):
-                expected, where = "rules that leave some traffic alone", f"descriptor, rules for {direction}"
-                remedy = "select only the traffic that the app is for"
-                findings.append(Finding(expected, "all IPv4 packets selected together", where, remedy))
-    except Undecided:
-        undecided = True
+                alone.add(rule.direction)
+    others = [rule for rule in application.rules if rule.direction not in alone]
+    for remark in relations.judge_together(others, budget):
+        undecided |= remark.kind == "undecided"
+        if remark.broken:
+            findings.append(_finding(remark, "descriptor"))
     if findings:
         return failed(findings)
     if undecided:
@@ -71,10 +66,6 @@ def _suspicions(application: Application) -> Iterator[str]:
     if told:
         more = f" (and {len(told) - 1} more: racs rule --ova)" if len(told) > 1 else ""
         yield f"no fault, but worth a look: {told[0]}{more}"
-
-
-def _union(application: Application, direction: Direction) -> Expression:
-    return Or(tuple(language.parse(rule.text) for rule in application.rules if rule.direction == direction))
 
 
 def _finding(remark: Remark, where: str) -> Finding:

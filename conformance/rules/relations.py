@@ -5,7 +5,7 @@ from itertools import combinations
 
 from conformance.application import Rule
 from conformance.packet import Packet
-from conformance.rules.analysis import Budget, Fields, Undecided
+from conformance.rules.analysis import Budget, Fields, Undecided, matches_everything
 from conformance.rules.expression import Expression, Membership, Not, Or, evaluate, fields, mirrored
 from conformance.rules.language import locate, mirrored_text
 from conformance.rules.remark import IPV4, Remark, ask, quoted, undecided
@@ -35,6 +35,23 @@ def review_overlaps(rules: Sequence[Rule], budget: Budget | None = None) -> tupl
         remedy = f"delete {inside[0]!r}, or narrow the other" if inside else "narrow one of them, or join them with ||"
         expected, where = "each packet selected by one rule", f"rules {one.name!r} and {other.name!r} {one.direction}"
         found.append(Remark("overlap", expected, seen + more, where, remedy, packet=packet))
+    return tuple(found)
+
+
+def judge_together(rules: Sequence[Rule], budget: Budget | None = None) -> tuple[Remark, ...]:
+    """Directions whose rules, none of which selects everything, together leave no IPv4 packet alone (DSC-005)."""
+    found, budget = list[Remark](), budget or Budget()
+    for direction in dict.fromkeys(rule.direction for rule in rules):
+        where = f"rules for {direction}"
+        whole = simplified(Or(tuple(locate(rule.text).expression for rule in rules if rule.direction == direction)))
+        try:
+            if matches_everything(whole, 4, budget):
+                expected, remedy = "rules that leave some traffic alone", "select only the traffic that the app is for"
+                found.append(
+                    Remark("matches everything", expected, "all IPv4 packets selected together", where, remedy)
+                )
+        except Undecided:
+            found.append(undecided(where))
     return tuple(found)
 
 

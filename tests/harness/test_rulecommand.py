@@ -77,6 +77,9 @@ def test_a_sound_rule_in_words(tmp_path: Path) -> None:
         ([WEB, "--downlink", WEB_BACK], 0, ["rule 1 uplink\n", "rule 2 downlink\n", "2 sound\n"]),
         ([WEB, "--downlink", WEB], 0, ["for uplink by '1', its answer is not for downlink", f"`{WEB_BACK}`"]),
         (["dscp==1", "--downlink", "dscp==1"], 0, ["2 sound\n"]),
+        (["dscp==1", "!(dscp==1)", "--downlink", WEB], 1, ["selected together", "1 broken, 3 sound"]),
+        (["ip_version==4", "--downlink", WEB], 1, ["all IPv4 packets selected\n", "1 broken, 1 sound"]),
+        (["dscp==1", "!(dscp==1)"], 0, ["2 sound\n"]),
         (["--ova", str(LENS)], 0, ["rule web uplink", WEB, "IPv4 TCP packets from port 80 or 8080", "2 sound\n"]),
     ],
 )  # fmt: skip
