@@ -140,6 +140,8 @@ LOUD_ROOT = Form("/CN=ROOT", days=900, key="/CN=root")
 OLD_ROOT = Form("/CN=old root", (), days=900)
 OLD_MIDDLE = Form("/CN=old middle", (), ROOT)
 ACME_ROOT = Form("/CN=acme root", (*AUTHORITY, "nameConstraints=critical,permitted;dirName:other"), days=900)
+ACME_ONLY = Form("/CN=middle", (*AUTHORITY, "nameConstraints=critical,permitted;dirName:acme"), ROOT)
+RENEWED = Form("/CN=middle", issuer=ACME_ONLY, key="renewed middle")
 NOT_FOR_SIGNING = "openssl looks at purposes only when asked for one, and has none for code signing in all versions"
 
 CASES = (
@@ -165,6 +167,7 @@ CASES = (
     Case("names: within, other letters", constrained("permitted;dirName:acme", subject="/O=ACME  ltd/CN=x")),
     Case("names: not excluded", constrained("excluded;dirName:other")),
     Case("names: of a form that is not there", constrained("permitted;DNS:example.com")),
+    Case("names: not of what an authority issued to itself", (leaf(issuer=RENEWED), RENEWED, ACME_ONLY)),
     Case("a circle with a way out", (leaf(issuer=RIGHT), RIGHT, ROUND, WAY_OUT)),
     # RFC 5280 6.1.3 (a)(1) and (4), 6.1.1 (d)
     Case("no issuer", (LEAF,), "is neither there nor a root"),
