@@ -130,14 +130,14 @@ def refusals(view: View, header: Header) -> Iterator[Finding]:
 
 def extensions(view: View, header: Header) -> Iterator[Finding]:
     """What is wrong with the header extensions: well formed, none twice, none that leads elsewhere."""
-    end = min(header.cluster_size, header.backing_offset or header.cluster_size)
+    end = min(header.cluster_size, header.backing_offset or header.cluster_size, view.size)
     at, met = header.length, set()
-    while at + 8 <= min(end, view.size):
+    while at + 8 <= end:
         kind, length = struct.unpack(">II", view.read(at, 8))
         if kind == 0:
             return
         if length > end - at - 8:
-            yield view.finding("a header extension inside the first cluster", f"{length} bytes long", at)
+            yield view.finding("a header extension inside the first cluster and the image", f"{length} bytes long", at)
             return
         if kind in met:
             yield view.finding("each header extension once", f"type {kind:#010x} again", at)
