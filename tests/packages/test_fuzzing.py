@@ -1,5 +1,6 @@
 """No input makes a reader of packages raise, hang or take memory without end; what did is a case of the corpus."""
 
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -9,15 +10,18 @@ import pytest
 from fuzzing import CPU_S
 
 TARGETS = ("package", "descriptor", "acl", "manifest", "certificate", "image", "rule")
-PROGRAM = Path(__file__).parent / "fuzzing.py"
+HERE = Path(__file__).parent
+ATHERIS = HERE.parents[1] / ".cache" / "peers" / "atheris"
+INSTALL = f"{sys.executable} -m pip install --target {ATHERIS} atheris"
 
 
-def run(target: str, seed: int, count: int, folder: Path) -> None:
+def run(target: str, seed: int, count: int, folder: Path, program: str = "fuzzing.py") -> None:
     """So many inputs in a process of its own, whose memory is bounded and whom a hang kills."""
-    command = [sys.executable, "-W", "error", str(PROGRAM), target, str(seed), str(count), str(folder)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    command = [sys.executable, str(HERE / program), target, str(seed), str(count), str(folder)]
+    told = {**os.environ, "PYTHONPATH": str(ATHERIS)}
+    done = subprocess.run(command, env=told, check=False, capture_output=True, text=True, errors="replace")
     number = (folder / "number").read_text().split() if (folder / "number").exists() else ["none"]
-    shown = f"input {number[0]} of: {' '.join(command[3:])}\nstatus {done.returncode} (-27: more than {CPU_S} s)\n"
+    shown = f"input {number[0]} of: {' '.join(command[1:])}\nstatus {done.returncode} (-27: more than {CPU_S} s)\n"
     assert done.returncode == 0, shown + done.stderr[-4000:]
 
 
@@ -31,3 +35,11 @@ def test_readers_stand_what_they_are_given(target: str, tmp_path: Path) -> None:
 def test_readers_stand_what_they_are_given_all_night(target: str, tmp_path: Path) -> None:
     """Other inputs each night; what fails names its seed."""
     run(target, int(f"{datetime.now(UTC):%Y%m%d}"), 15_000, tmp_path)
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(not ATHERIS.is_dir(), reason=f"atheris is not there: {INSTALL}")
+@pytest.mark.parametrize("target", TARGETS)
+def test_readers_stand_what_leads_further(target: str, tmp_path: Path) -> None:
+    """Guided by what code an input reaches."""
+    run(target, int(f"{datetime.now(UTC):%Y%m%d}"), 15_000, tmp_path, "guided_fuzzing.py")
