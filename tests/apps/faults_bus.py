@@ -59,6 +59,8 @@ def connects_without_bus(app: Any) -> None:
 
     class NoBus:
         def __init__(self, properties: dict[str, str], topics: list[str]) -> None:
+            # without features nobody switches the echo on
+            self.waiting = [(topics[-1], {"features": list(app.FEATURES)})]
             later(2, self.connect)
 
         def connect(self) -> None:
@@ -69,9 +71,10 @@ def connects_without_bus(app: Any) -> None:
                 time.sleep(5)
 
         def messages(self) -> list[Any]:
-            return []
+            waiting, self.waiting = self.waiting, []
+            return waiting
 
-        def publish(self, *what: Any) -> None:
+        def publish(self, *what: Any, **how: Any) -> None:
             pass
 
     app.Bus = NoBus
