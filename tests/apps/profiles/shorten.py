@@ -15,7 +15,7 @@ FULL = Path(__file__).parents[3] / "conformance" / "data" / "profiles" / "racs-1
 CHANGES: Mapping[str, object] = {
     "profile.id": '"racs-1-short"',
     "profile.title": '"racs-1 with shorter windows, for tests of the suite itself"',
-    "heartbeat.boot_deadline_s": 5,
+    "heartbeat.boot_deadline_s": 10,
     "heartbeat.window_s": 10,
     "heartbeat.hang_after_s": 3,
     "time.synchronised_deadline_s": 10,
