@@ -1,6 +1,6 @@
 """The targets and mutations of fuzzing.py under libFuzzer, which goes on from what reached new code:
-guided_fuzzing.py TARGET SEED COUNT FOLDER. It needs atheris (PyPI) on the path. What a reader raised on, hung or grew by
-stays in FOLDER as a file."""
+guided_fuzzing.py TARGET SEED COUNT FOLDER. It needs atheris (PyPI). What a reader raised on, hung or grew by stays in
+FOLDER as a file."""
 
 import os
 import sys
