@@ -116,12 +116,15 @@ def _import_libvirt(log: Path) -> Any:
     """libvirt, which initialises at its import and takes the place of its log from the environment then."""
     variable = "LIBVIRT_LOG_OUTPUTS"
     before = os.environ.get(variable)
-    os.environ[variable] = f"3:file:{log}"  # warnings and errors
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    # warnings and errors; libvirt splits the list at blanks, which the log's own path may have
+    os.environ[variable] = f"3:file:/proc/self/fd/{descriptor}"
     try:
         import libvirt  # here: a package check needs no libvirt, and its import takes 30 ms
     except ImportError as error:
         raise UsageError(f"libvirt's Python binding does not load ({error}): run ./racs doctor") from error
     finally:
+        os.close(descriptor)
         if before is None:
             del os.environ[variable]
         else:

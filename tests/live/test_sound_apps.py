@@ -24,11 +24,13 @@ def require_certified(run: Run) -> None:
 
 
 def test_goon_by_the_first_command_of_the_readme(tmp_path: Path) -> None:
-    words = [REPOSITORY / "racs", "certify", "--runs", tmp_path, "--json", tmp_path / "result.json"]
-    run = certify([str(word) for word in words], tmp_path)
+    runs = tmp_path / "a place with blänks"
+    words = [REPOSITORY / "racs", "certify", "--runs", runs, "--json", runs / "result.json"]
+    run = certify([str(word) for word in words], runs)
     require_certified(run)
     assert "CERTIFIED goon" in run.output
-    assert (tmp_path / "latest" / "report.html").is_file()
+    assert (runs / "latest" / "report.html").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [runs.name]
 
 
 @pytest.mark.parametrize("app", ["lens", "foreign"])
