@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
+from conformance.checks.contents import members_doubt
 from conformance.inspection import Inspection, Secret, Volume
 from conformance.package import Package
 from conformance.package.certificate import Trust
@@ -33,11 +34,7 @@ def _looked(judge: Judge, needs_system: bool = True) -> Check:
     def check(package: Package, profile: Profile, trust: Trust) -> Outcome:
         seen = package.inspection
         if seen is None:
-            broken = package.disk is None or package.disk.faults
-            why = (
-                "the image could not be read (PKG-010, PKG-011, PKG-015)" if broken else "nobody looked into the image"
-            )
-            return not_judged(why)
+            return not_judged(_why_not(package))
         if seen.failure:
             return inconclusive(seen.failure)
         if needs_system and not seen.systems:
@@ -45,6 +42,14 @@ def _looked(judge: Judge, needs_system: bool = True) -> Check:
         return judge(package, seen)
 
     return check
+
+
+def _why_not(package: Package) -> str:
+    """Why nobody looked into the image."""
+    if package.disk is None:
+        return members_doubt(package) or "the archive has no image, or more than one (PKG-010, PKG-003)"
+    broken = dict.fromkeys(fault.requirement for fault in package.disk.faults)
+    return f"the image could not be read ({', '.join(broken)})" if broken else "nobody looked into the image"
 
 
 def _settled(findings: Iterable[Finding], doubt: str, unread: str, reason: str) -> Outcome:

@@ -49,7 +49,7 @@ class GuestDisk:
         """Bytes of one guest cluster."""
         entry, bitmap = self._entry(index)
         if entry & COMPRESSED:
-            return self._unpacked(entry)[inside : inside + count].ljust(count, b"\0")
+            return self._unpacked(entry)[inside : inside + count]
         host = entry & HOST_OFFSET
         if self._header.extended_l2:
             return self._subclusters(host, bitmap, inside, count)
@@ -91,8 +91,13 @@ class GuestDisk:
         offset = entry & (1 << shift) - 1
         sectors = (entry >> shift & (1 << self._header.cluster_bits - 8) - 1) + 1
         data = self._view.read(offset, sectors * SECTOR - offset % SECTOR)
-        if self._header.compression_type == _ZSTD:
-            return self._unpack_zstd(data, offset)
+        unpack = self._unpack_zstd if self._header.compression_type == _ZSTD else self._unpack_deflate
+        unpacked = unpack(data, offset)
+        if len(unpacked) < self._header.cluster_size:
+            raise self._damaged(f"its end after {len(unpacked)} bytes", offset)
+        return unpacked
+
+    def _unpack_deflate(self, data: bytes, offset: int) -> bytes:
         try:
             return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, self._header.cluster_size)
         except zlib.error as error:

@@ -27,7 +27,8 @@ def main(name: str, seed: int, count: int, folder: str) -> None:
             return bytes(atheris.Mutate(bytes(data), size))
         return fuzzing.mutate(bytes(data), target, seeds, chance)[:size]
 
-    memory_mib = 128 + (fuzzing.MEMORY_BYTES >> 20)  # the interpreter with all that it imports takes 80 to 130
+    # Of the whole process: what libFuzzer keeps grows with the inputs. What one input may take, fuzzing.py bounds.
+    memory_mib = 2048
     limits = [f"-seed={seed}", f"-runs={count}", f"-timeout={fuzzing.CPU_S}", f"-rss_limit_mb={memory_mib}"]
     atheris.Setup([sys.argv[0], "inputs", *limits, "-max_len=65536"], target.read, custom_mutator=change)
     atheris.Fuzz()
