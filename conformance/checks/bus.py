@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from conformance.application import Access
 from conformance.checks import abstinence, probes
 from conformance.checks.tally import miss
-from conformance.checks.timeline import observed
+from conformance.checks.timeline import observed, place
 from conformance.errors import BrokenLab
 from conformance.package import acl
 from conformance.profile import Profile
 from conformance.trace import Event, Trace
-from conformance.verdict import Finding, Outcome, Span, counted, failed, inconclusive, not_applicable, passed
+from conformance.verdict import Finding, Outcome, Span, counted, failed, few, inconclusive, not_applicable, passed
 
 _PROTOCOLS = ("3.1.1", "5")
 _TOPIC_CHARACTERS_MAX = 1024  # a longer topic is cut in the record: it cannot be judged again
@@ -52,7 +52,7 @@ def credentials(trace: Trace, profile: Profile) -> Outcome:
     finding = Finding(
         f"a connection to the bus within {limit_s:g} s of the first heartbeat",
         f"one after {after_s:.1f} s" if connected else f"none in {end - first:.0f} s",
-        f"{counted(len(attempts), 'attempt')} to connect",
+        f"{counted(len(attempts), 'attempt')} to connect, {place(trace, Span(first, end))}",
         "connect to racs.mqtt.host and racs.mqtt.port of the OVF environment at start, and try again until it works",
         (beats[0].reference, *((connected.reference,) if connected else ())),
         Span(first, end),
@@ -175,6 +175,7 @@ def usage(trace: Trace, _: Profile) -> Outcome:
             f"{permission.access} {permission.topic} never",
             acl.PATH,
             "drop the permission, or use it in every run",
+            few((made[0].reference, made[-1].reference)),
         )
         for permission in unused
     )

@@ -13,7 +13,7 @@ from conformance.checks.polling import (
     requests_of,
 )
 from conformance.checks.tally import Tally, beyond, miss
-from conformance.checks.timeline import Boot, Datagram, beats_of, boots, datagrams, observed, outages
+from conformance.checks.timeline import Boot, Datagram, beats_of, boots, datagrams, observed, outages, place
 from conformance.checks.wire import own_packets, uncaptured
 from conformance.ntp import request_fault
 from conformance.packet import UDP
@@ -58,9 +58,11 @@ def asks_for_the_time(trace: Trace, profile: Profile) -> Outcome:
         Finding(
             f"an NTP request to {profile['network.platform']} within {deadline:g} s of the first heartbeat",
             f"none in {end - first.at:.0f} s",
-            remedy=_ASK_REMEDY,
-            span=Span(first.at, end),
-            margin_s=end - first.at,
+            place(trace, Span(first.at, end)),
+            _ASK_REMEDY,
+            (first.event.reference,),
+            Span(first.at, end),
+            end - first.at,
         )
     )
     return tally.outcome("")
@@ -119,12 +121,18 @@ def _judge_start(tally: Tally, boot: Boot, offsets: Sequence[_Offset], limit: fl
     finding = Finding(
         f"a guest clock within {limit:g} s of the platform's {deadline - begin:g} s after the first heartbeat",
         seen,
-        remedy=_STEP_REMEDY,
-        evidence=(last.datagram.event.reference,),
-        span=Span(begin, last.datagram.at),
-        margin_s=min(miss(abs(last.value_s), limit, guard), _late_s(offsets, limit, deadline)),
+        _where(boot, last),
+        _STEP_REMEDY,
+        (last.datagram.event.reference,),
+        Span(begin, last.datagram.at),
+        min(miss(abs(last.value_s), limit, guard), _late_s(offsets, limit, deadline)),
     )
     tally.add(verdict, seen, finding)
+
+
+def _where(boot: Boot, offset: _Offset) -> str:
+    seq = offset.datagram.beat.seq if offset.datagram.beat else 0
+    return f"heartbeat {seq}, {offset.datagram.at - boot.event.at:.1f} s after start {boot.number} of the VM"
 
 
 def _late_s(offsets: Sequence[_Offset], limit: float, deadline: float) -> float:
@@ -149,11 +157,12 @@ def stays_synchronised(trace: Trace, profile: Profile) -> Outcome:
         finding = Finding(
             f"a guest clock that stays within {limit:g} s of the platform's",
             text,
-            remedy="keep the NTP client running; do not set the clock from the RTC or the host after start",
-            evidence=(worst.datagram.event.reference,),
+            _where(boot, worst),
+            "keep the NTP client running; do not set the clock from the RTC or the host after start",
+            (worst.datagram.event.reference,),
             # the beat may have been stamped late by what came just before
-            span=Span(worst.datagram.at - profile.number("host.guard_s"), worst.datagram.at),
-            margin_s=miss(abs(worst.value_s), limit, guard),
+            Span(worst.datagram.at - profile.number("host.guard_s"), worst.datagram.at),
+            miss(abs(worst.value_s), limit, guard),
         )
         tally.add(beyond(abs(worst.value_s), limit, guard), text, finding)
     if judged < 2 or not outages(trace, observed(trace).end, "ntp"):
@@ -174,20 +183,21 @@ def asks_nobody_else(trace: Trace, profile: Profile) -> Outcome:
     """NTP-005: asks no other time source: no UDP/123 elsewhere, no DNS query for a name of the profile's list."""
     tally, platform = Tally(), str(profile["network.platform"])
     packets = 0
-    strays: dict[str, list[str]] = {}
+    strays: dict[tuple[str, str], list[str]] = {}
     for interface, at, packet in own_packets(trace):
         packets += 1
         if packet.proto == UDP and packet.dst_port == NTP_PORT and packet.destination != platform:
-            strays.setdefault(f"{packet.destination} over {interface}", []).append(f"capture:{interface}@{at:.6f}")
-    for target, evidence in strays.items():
+            strays.setdefault((str(packet.destination), interface), []).append(f"capture:{interface}@{at:.6f}")
+    for (target, interface), evidence in strays.items():
         seen = f"{counted(len(evidence), 'packet')} to UDP port {NTP_PORT} of {target}"
-        tally.findings.append(_other_source(seen, tuple(evidence[:5])))
+        tally.findings.append(_other_source(seen, f"NIC {interface}", evidence))
     names: dict[str, list[str]] = {}
     for query in own_events(trace, "dns-query"):
         if _is_foreign(query["name"], profile):
             names.setdefault(query["name"], []).append(query.reference)
     for name, references in names.items():
-        tally.findings.append(_other_source(f"DNS queries for {name}: {len(references)}", tuple(references[:5])))
+        seen = f"DNS queries for {name}: {len(references)}"
+        tally.findings.append(_other_source(seen, "the platform's DNS", references))
     missing = uncaptured(trace)
     if missing:
         tally.unclear.append(f"{missing} was not captured without loss")
@@ -198,12 +208,13 @@ def asks_nobody_else(trace: Trace, profile: Profile) -> Outcome:
     return tally.outcome("")
 
 
-def _other_source(seen: str, evidence: tuple[str, ...]) -> Finding:
+def _other_source(seen: str, where: str, evidence: Sequence[str]) -> Finding:
     return Finding(
         "no time source but the platform's",
         seen,
-        remedy="remove the distribution's default servers and pools from the NTP client's configuration",
-        evidence=evidence,
+        where,
+        "remove the distribution's default servers and pools from the NTP client's configuration",
+        tuple(evidence[:5]),
     )
 
 

@@ -7,10 +7,10 @@ from itertools import pairwise
 
 from conformance.checks.heartbeat import judge_first_beat
 from conformance.checks.tally import Tally, beyond, miss
-from conformance.checks.timeline import KERNEL_LINE, Boot, beats_of, boots, datagrams, observed
+from conformance.checks.timeline import KERNEL_LINE, Boot, beats_of, boots, datagrams, observed, place
 from conformance.profile import Profile
 from conformance.trace import Event, Trace
-from conformance.verdict import Finding, Outcome, Span, Verdict, counted, inconclusive
+from conformance.verdict import Finding, Outcome, Span, Verdict, counted, few, inconclusive
 
 LEFTOVERS = "look for leftovers"  # keyword of the step that looks, after undefine, for what is still there
 # Of what the markers match this alone can come of a host that did not let the guest run; the rest is the guest's own.
@@ -98,8 +98,9 @@ def speaks_on_the_console(trace: Trace, profile: Profile) -> Outcome:
                 else "it after the heartbeat",
                 f"console of start {first.number}",
                 "boot with console=ttyS0 on the kernel's command line, without quiet",
-                span=Span(first.begin, kernel.at if kernel else until),
-                margin_s=miss(kernel.at, until, guard) if kernel else until - first.begin,
+                few(event.reference for event in (first.event, *lines[:4], kernel, beat and beat.event) if event),
+                Span(first.begin, kernel.at if kernel else until),
+                miss(kernel.at, until, guard) if kernel else until - first.begin,
             )
         )
     return tally.outcome(f"only {first.length_s:.1f} s of the start were observed, without a line or a heartbeat")
@@ -114,32 +115,32 @@ def powers_off(trace: Trace, profile: Profile) -> Outcome:
         after = [event for event in trace.everywhere("vm-state") if event.at >= first.at]
         last = next((event for event in after if event["state"] != "resumed"), None)
         until = min(last.at, end) if last else end
+        slow = _stays_up(trace, limit, Span(first.at, until), (first, *((last,) if last and last.at <= end else ())))
         again = any(press["press"] > 1 and first.at < press.at <= until for press in presses)
         took = until - first.at
         if last and last["state"] == "powered-off" and last["reason"] == "guest" and last.at <= end:
             seen = f"power-off {took:.1f} s after the button"
-            margin = miss(took, limit, guard)
-            slow = _stays_up(limit, seen, first, until, margin)
-            tally.add(beyond(took, limit, guard), seen, replace(slow, evidence=(first.reference, last.reference)))
+            tally.add(beyond(took, limit, guard), seen, replace(slow, seen=seen, margin_s=miss(took, limit, guard)))
         elif last and last["state"] == "crashed" and last.at <= end:
             seen = f"a crash {took:.1f} s after the button"
-            tally.findings.append(_stays_up(limit, seen, first, until, 0.0))
+            tally.findings.append(replace(slow, seen=seen))
         elif again and took >= limit:
             seen = f"a VM that still ran {took:.1f} s after it"
-            tally.findings.append(_stays_up(limit, seen, first, until, took))
+            tally.findings.append(replace(slow, seen=seen, margin_s=took))
         else:
             tally.unclear.append(f"only {took:.1f} s after the button, pressed {1 + again} times, were observed")
     return tally.outcome("the power button was not pressed")
 
 
-def _stays_up(limit: float, seen: str, press: Event, until: float, margin_s: float) -> Finding:
+def _stays_up(trace: Trace, limit: float, span: Span, seen: tuple[Event, ...]) -> Finding:
+    """What is wrong from the button on, of what was seen then; `powers_off` says what that was."""
     return Finding(
         f"power-off within {limit:g} s of the power button",
-        seen,
-        remedy="run an ACPI handler (systemd-logind or acpid) that powers off, and let no service block the shutdown",
-        evidence=(press.reference,),
-        span=Span(press.at, until),
-        margin_s=margin_s,
+        "",
+        place(trace, span),
+        "run an ACPI handler (systemd-logind or acpid) that powers off, and let no service block the shutdown",
+        few(event.reference for event in seen),
+        span,
     )
 
 
@@ -194,9 +195,10 @@ def announces_stopping(trace: Trace, profile: Profile) -> Outcome:
                 Finding(
                     'a heartbeat with "state":"stopping" before the power-off',
                     "none",
-                    remedy="send one when the service gets SIGTERM, while the network is still up",
-                    evidence=(press.reference, states[0].reference),
-                    span=span,
+                    place(trace, span),
+                    "send one when the service gets SIGTERM, while the network is still up",
+                    (press.reference, states[0].reference),
+                    span,
                 )
             )
     return tally.outcome("no clean power-off was observed")

@@ -4,7 +4,7 @@ import struct
 from ipaddress import IPv4Address
 
 from conformance.checks.tally import Tally, beyond, miss
-from conformance.checks.timeline import Boot, beats_of, boots, datagrams, hang_instant
+from conformance.checks.timeline import Boot, beats_of, boots, datagrams, hang_instant, place
 from conformance.checks.waiting import whole_s
 from conformance.errors import SubjectError
 from conformance.packet import ARP, TCP, UDP, MalformedPacket, ethernet, parse
@@ -12,7 +12,7 @@ from conformance.profile import Profile
 from conformance.rules.expression import evaluate
 from conformance.rules.language import read_rules
 from conformance.trace import Event, Trace
-from conformance.verdict import Finding, Outcome, Span, Verdict, counted, inconclusive, not_applicable
+from conformance.verdict import Finding, Outcome, Span, Verdict, counted, few, inconclusive, not_applicable
 
 _NO_DRILL = "no start with the hang drill was observed"
 _REQUEST, _REPLY = 1, 2  # RFC 826
@@ -46,7 +46,7 @@ def _judge_boot(tally: Tally, boot: Boot, trace: Trace, profile: Profile) -> Non
     finding = Finding(
         f"no heartbeat later than {limit:g} s after the app's work hung",
         f"one {late:.1f} s after it",
-        f"start {boot.number}, hang at {hang:.1f}",
+        f"start {boot.number} of the VM, hang {hang - boot.begin:.1f} s after it",
         "feed the heartbeat from the work itself: a beat is sent when the work's loop has come round",
         (last.event.reference,),
         Span(hang, last.at),
@@ -68,33 +68,40 @@ def _judge_system(tally: Tally, span: Span, trace: Trace) -> None:
         if span.begin <= event.at < span.end and event["state"] in ("powered-off", "crashed"):
             # a guest that powers off did so; what crashed may have been the host's doing
             when = Span(event.at, event.at) if event["state"] == "crashed" else None
-            tally.findings.append(_system_down(f"the VM {event['state']}", event.reference, when))
+            tally.findings.append(
+                _system_down(
+                    f"the VM {event['state']}", place(trace, Span(event.at, event.at)), (event.reference,), when
+                )
+            )
             return
-    asked, answers = list[float](), list[str]()
+    asked, answers = list[tuple[float, str]](), list[str]()
     for nic in trace.application.nics:
         for frame in trace.frames(nic):
             if not span.begin < frame.at <= span.end:
                 continue
             operation, sender, target = _arp(frame.data)
-            asked += [frame.at] if frame.from_lab and operation == _REQUEST and sender != target else []
-            answers += [f"capture:{nic}@{frame.at:.6f}"] if not frame.from_lab and operation == _REPLY else []
+            proof = f"capture:{nic}@{frame.at:.6f}"
+            asked += [(frame.at, proof)] if frame.from_lab and operation == _REQUEST and sender != target else []
+            answers += [proof] if not frame.from_lab and operation == _REPLY else []
     if answers:
         tally.good("the operating system answered ARP", answers[0], answers[-1])
     elif asked and all(trace.captured(nic) for nic in trace.application.nics):
         seen = f"{counted(len(asked), 'ARP request')} without an answer"
-        tally.findings.append(_system_down(seen, "", Span(asked[0], span.end)))
+        waited = Span(asked[0][0], span.end)
+        tally.findings.append(_system_down(seen, place(trace, waited), few(proof for _, proof in asked), waited))
     else:
         tally.unclear.append("no ARP exchange after the hang was captured")
 
 
-def _system_down(seen: str, reference: str, span: Span | None) -> Finding:
+def _system_down(seen: str, where: str, evidence: tuple[str, ...], span: Span | None) -> Finding:
     return Finding(
         "an operating system that lives on and answers ARP after the hang",
         seen,
-        remedy="in the drill stop the app's own work alone, not its machine or its network",
-        evidence=(reference,) if reference else (),
-        span=span,
-        margin_s=whole_s(span.end - span.begin) if span else 0.0,
+        where,
+        "in the drill stop the app's own work alone, not its machine or its network",
+        evidence,
+        span,
+        whole_s(span.end - span.begin) if span else 0.0,
     )
 
 

@@ -15,6 +15,7 @@ from conformance.checks.timeline import (
     datagrams,
     guest_reboots,
     observed,
+    place,
 )
 from conformance.checks.wire import own_packets, uncaptured
 from conformance.heartbeat import Beat, Malformed, decode
@@ -107,7 +108,7 @@ def counts_by_one(trace: Trace, profile: Profile) -> Outcome:
         for (before_index, before), (index, after) in pairwise(good):
             if not any(before.at < reboot <= after.at for reboot in reboots):
                 unread = index - before_index - 1
-                _judge_step(tally, before, after, unread, profile.number("heartbeat.interval_s"))
+                _judge_step(tally, trace, (before, after), unread, profile.number("heartbeat.interval_s"))
                 steps += 1
                 compared += [before, after]
         ends += [[compared[0], compared[-1]]] if compared else []
@@ -117,11 +118,12 @@ def counts_by_one(trace: Trace, profile: Profile) -> Outcome:
     return tally.outcome("no two heartbeats of one start were received")
 
 
-def _judge_step(tally: Tally, before: Datagram, after: Datagram, unread: int, interval: float) -> None:
+def _judge_step(tally: Tally, trace: Trace, pair: tuple[Datagram, Datagram], unread: int, interval: float) -> None:
     """unread: malformed datagrams between the two, which HBT-002 owns, may have had the numbers that are missing.
 
     Numbers left out may be beats that a stalled guest never sent; no host makes an app say a number twice.
     """
+    before, after = pair
     assert before.beat and after.beat
     step = after.beat.seq - before.beat.seq
     if 1 <= step <= 1 + unread:
@@ -131,7 +133,7 @@ def _judge_step(tally: Tally, before: Datagram, after: Datagram, unread: int, in
         Finding(
             f"seq {before.beat.seq + 1} after {before.beat.seq}",
             f"{after.beat.seq}",
-            f"{after.at - before.at:.2f} s later",
+            f"heartbeats {place(trace, Span(before.at, after.at))}",
             "count every datagram once; an app that restarts inside its guest has to go on counting (keep seq on disk)",
             (before.event.reference, after.event.reference),
             Span(before.at, after.at) if left_out else None,
@@ -154,7 +156,7 @@ def returns_after_failure(trace: Trace, profile: Profile) -> Outcome:
 def keeps_to_itself(trace: Trace, profile: Profile) -> Outcome:
     """HBT-010: no 10 s hold more than 20 datagrams; no heartbeat, nothing to its port, goes elsewhere."""
     tally, seen = Tally(), datagrams(trace, profile)
-    _judge_floods(tally, [d.at for d in seen], profile)
+    _judge_floods(tally, trace, seen, profile)
     _judge_strays(tally, trace, profile)
     missing = uncaptured(trace)
     if missing:
@@ -166,25 +168,27 @@ def keeps_to_itself(trace: Trace, profile: Profile) -> Outcome:
     return tally.outcome(NO_BEATS)
 
 
-def _judge_floods(tally: Tally, arrivals: Sequence[float], profile: Profile) -> None:
+def _judge_floods(tally: Tally, trace: Trace, seen: Sequence[Datagram], profile: Profile) -> None:
     """A guest that stood still sends what is due at once: the span reaches back to where it may have stood."""
     window, interval = 10.0, profile.number("heartbeat.interval_s")
     allowed = profile.number("heartbeat.rate_factor_max") * window / interval
     worst, first, start = 0, 0, 0
-    for last, at in enumerate(arrivals):
-        while at - arrivals[first] >= window:
+    for last, datagram in enumerate(seen):
+        while datagram.at - seen[first].at >= window:
             first += 1
         if last - first + 1 > worst:
             worst, start = last - first + 1, first
     if worst > allowed:
-        span = Span(arrivals[start] - window, arrivals[start + worst - 1])
+        burst = seen[start : start + worst]
         tally.findings.append(
             Finding(
                 f"at most {allowed:g} datagrams in {window:g} s",
                 f"{worst}",
-                remedy="send one heartbeat an interval, and one extra at most at a change of state",
-                span=span,
-                margin_s=(worst - allowed) * interval,
+                place(trace, Span(burst[0].at, burst[-1].at)),
+                "send one heartbeat an interval, and one extra at most at a change of state",
+                _references(burst),
+                Span(burst[0].at - window, burst[-1].at),
+                (worst - allowed) * interval,
             )
         )
 
@@ -203,9 +207,10 @@ def _judge_strays(tally: Tally, trace: Trace, profile: Profile) -> None:
         tally.findings.append(
             Finding(
                 f"heartbeats to {platform}:{port} only",
-                f"{counted(len(evidence), 'packet')} to {target}",
-                remedy="send to the host and port of the OVF environment (racs.heartbeat.host and .port) alone",
-                evidence=tuple(evidence[:5]),
+                counted(len(evidence), "packet"),
+                f"to {target}",
+                "send to the host and port of the OVF environment (racs.heartbeat.host and .port) alone",
+                tuple(evidence[:5]),
             )
         )
 

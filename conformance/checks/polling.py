@@ -4,7 +4,7 @@ from itertools import pairwise
 from statistics import median
 
 from conformance.checks.tally import Tally, beyond, miss
-from conformance.checks.timeline import boots, observed, outages
+from conformance.checks.timeline import boots, observed, outages, place
 from conformance.profile import Profile
 from conformance.trace import Event, Trace
 from conformance.verdict import Finding, Outcome, Span, Verdict, counted, few, inconclusive, not_applicable
@@ -42,12 +42,14 @@ def obeys_kiss_of_death(trace: Trace, profile: Profile) -> Outcome:
     span = Span(after[0].at, after[-1].at)
     evidence = few(event.reference for event in (after[0], after[soonest], after[soonest + 1]))
     margin = miss(slowest, min(gaps), guard)
-    finding = Finding(f"at least {slowest:g} s between requests", seen, "", remedy, evidence, span, margin)
+    where = place(trace, Span(after[soonest].at, after[soonest + 1].at))
+    finding = Finding(f"at least {slowest:g} s between requests", seen, where, remedy, evidence, span, margin)
     tally.add(Verdict.PASS if min(gaps) >= slowest else beyond(-min(gaps), -slowest, guard), seen, finding)
     if before and median(gaps) < median(before) - guard:
         margin = miss(median(before), median(gaps), guard)
         faster = f"every {median(gaps):.1f} s instead of every {median(before):.1f} s"
-        tally.findings.append(Finding("no faster requests than before", faster, "", remedy, evidence, span, margin))
+        where = place(trace, span)
+        tally.findings.append(Finding("no faster requests than before", faster, where, remedy, evidence, span, margin))
     return tally.outcome("")
 
 
@@ -66,10 +68,11 @@ def keeps_polling(trace: Trace, profile: Profile) -> Outcome:
         finding = Finding(
             f"an NTP request at least every {limit:g} s",
             seen,
-            remedy="bound the client's poll interval (chronyd: maxpoll 10; ntpd: maxpoll 10)",
-            evidence=tuple(event.reference for event in inside if event.at in (begin, end)),
-            span=Span(begin, end),
-            margin_s=miss(end - begin, limit, guard),
+            place(trace, Span(begin, end)),
+            "bound the client's poll interval (chronyd: maxpoll 10; ntpd: maxpoll 10)",
+            few(event.reference for event in (boot.event, *inside) if event.at in (begin, end)),
+            Span(begin, end),
+            miss(end - begin, limit, guard),
         )
         tally.add(beyond(end - begin, limit, guard), seen, finding)
     return tally.outcome("")
@@ -87,11 +90,18 @@ def asks_again_after_outage(trace: Trace, profile: Profile) -> Outcome:
         finding = Finding(
             f"an NTP request within {limit:g} s after the server was back",
             f"the next after {until - away.end:.0f} s" if again else "none",
-            remedy="let the client go on asking while the server is silent",
-            evidence=(again.reference,) if again else (),
-            span=Span(away.end, until),
-            margin_s=miss(until - away.end, limit, guard) if again else until - away.end,
+            place(trace, Span(away.end, until)),
+            "let the client go on asking while the server is silent",
+            few(event.reference for event in (*_turns(trace, away), again) if event),
+            Span(away.end, until),
+            miss(until - away.end, limit, guard) if again else until - away.end,
         )
         if again or until - away.end > limit + guard:
             tally.add(beyond(until - away.end, limit, guard), seen, finding)
     return tally.outcome("no outage of the time server was observed until the app asked again")
+
+
+def _turns(trace: Trace, away: Span) -> list[Event]:
+    """What took the time server away and what brought it back."""
+    turns = (event for event in trace.everywhere("outage") if event["service"] == "ntp")
+    return [event for event in turns if event.at in (away.begin, away.end)]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from conformance.checks.tally import Tally, beyond, miss
-from conformance.checks.timeline import Datagram, Stretch, datagrams, longest, observed, outages, stretches
+from conformance.checks.timeline import Datagram, Stretch, datagrams, longest, observed, outages, place, stretches
 from conformance.profile import Profile
 from conformance.trace import Trace
 from conformance.verdict import Finding, Outcome, Span, Verdict, counted, inconclusive
@@ -31,10 +31,11 @@ def keeps_the_rate(trace: Trace, profile: Profile) -> Outcome:
         Finding(
             f"1 heartbeat every {profile['heartbeat.interval_s']:g} s, {limit:.0%} more or less",
             seen,
-            remedy="send by a fixed schedule (next = next + interval), not by a pause after the work",
-            evidence=_ends(stretch.datagrams),
-            span=stretch.span,
-            margin_s=miss(abs(deviation), limit, guard) * length,  # the beats too few or too many, times the interval
+            place(trace, stretch.span),
+            "send by a fixed schedule (next = next + interval), not by a pause after the work",
+            _ends(stretch.datagrams),
+            stretch.span,
+            miss(abs(deviation), limit, guard) * length,  # the beats too few or too many, times the interval
         ),
     )
     return tally.outcome(NO_BEATS)
@@ -63,7 +64,7 @@ def has_no_gap(trace: Trace, profile: Profile) -> Outcome:
         return inconclusive(NO_BEATS)
     tally = Tally()
     for stretch in found:
-        judge_gaps(tally, [d.at for d in stretch.datagrams], stretch.span.end, profile)
+        judge_gaps(tally, trace, stretch.datagrams, stretch.span.end, profile)
     total = sum(stretch.span.end - stretch.span.begin for stretch in found)
     needed = profile.number("heartbeat.interval_s") * profile.number("heartbeat.missed_max")
     if total < needed:
@@ -72,23 +73,31 @@ def has_no_gap(trace: Trace, profile: Profile) -> Outcome:
     return tally.outcome(NO_BEATS)
 
 
-def judge_gaps(tally: Tally, arrivals: Sequence[float], end: float, profile: Profile) -> None:
-    """Add the gaps between arrivals, and from the last one to the end, that are longer than three intervals."""
+def judge_gaps(tally: Tally, trace: Trace, seen: Sequence[Datagram], end: float, profile: Profile) -> None:
+    """Add the gaps between datagrams, and from the last one to the end, that are longer than three intervals."""
     limit = profile.number("heartbeat.interval_s") * profile.number("heartbeat.missed_max")
     guard = profile.number("host.guard_s")
-    for begin, until in pairwise((*arrivals, end)):
-        gap = until - begin
+    for before, after in zip(seen, (*seen[1:], None), strict=True):
+        silence = Span(before.at, after.at if after else end)
+        gap = silence.end - silence.begin
         if gap <= limit:
             continue
-        seen = f"a gap of {gap:.2f} s"
+        text = f"a gap of {gap:.2f} s"
+        between = f"between {_named(before)} and {_named(after)}" if after else f"after {_named(before)}, the last one"
         finding = Finding(
             f"a heartbeat at least every {limit:g} s",
-            seen,
-            remedy="never block the loop that beats: time-outs on requests, names looked up once",
-            span=Span(begin, until),
-            margin_s=miss(gap, limit, guard),
+            text,
+            f"{between}, {place(trace, silence)}",
+            "never block the loop that beats: time-outs on requests, names looked up once",
+            tuple(datagram.event.reference for datagram in (before, after) if datagram),
+            silence,
+            miss(gap, limit, guard),
         )
-        tally.add(Verdict.FAIL if gap > limit + guard else Verdict.INCONCLUSIVE, seen, finding)
+        tally.add(Verdict.FAIL if gap > limit + guard else Verdict.INCONCLUSIVE, text, finding)
+
+
+def _named(datagram: Datagram) -> str:
+    return f"heartbeat {datagram.beat.seq}" if datagram.beat else "a malformed heartbeat"
 
 
 def is_regular(trace: Trace, profile: Profile) -> Outcome:
@@ -106,10 +115,11 @@ def is_regular(trace: Trace, profile: Profile) -> Outcome:
     finding = Finding(
         f"intervals within {limit:.0%} of {interval:g} s (95th percentile)",
         seen,
-        remedy="send at start + n times the interval, from a work loop that never blocks for long",
-        evidence=_ends(stretch.datagrams),
-        span=stretch.span,
-        margin_s=_shaken_s(deviations, limit + guard) * interval,
+        place(trace, stretch.span),
+        "send at start + n times the interval, from a work loop that never blocks for long",
+        _ends(stretch.datagrams),
+        stretch.span,
+        _shaken_s(deviations, limit + guard) * interval,
     )
     tally = Tally()
     tally.add(beyond(p95, limit, guard), seen, finding)
@@ -148,7 +158,7 @@ def outlives_services(trace: Trace, profile: Profile) -> Outcome:
     tally = Tally()
     for span in long:
         beats = [*[d for d in seen if d.at <= span.begin][-1:], *(d for d in seen if span.begin < d.at <= span.end)]
-        judge_gaps(tally, [d.at for d in beats], span.end, profile)
+        judge_gaps(tally, trace, beats, span.end, profile)
         tally.good(f"no gap in {span.end - span.begin:.1f} s without services", *_ends(beats))
     return tally.outcome(NO_BEATS)
 

@@ -74,6 +74,15 @@ def observed(trace: Trace) -> Span:
     return Span(min(times), max(times))
 
 
+def place(trace: Trace, span: Span) -> str:
+    """Where a stretch lies, in words: "42.0 s to 47.5 s after start 1 of the VM"; before any, after the run's begin."""
+    starts = [event for event in trace.everywhere("vm-state") if event["state"] in _BEGINS and event.at <= span.begin]
+    start = max(starts, key=lambda event: event.at, default=trace.run)
+    begin, end = (f"{at - start.at:.1f} s" for at in (span.begin, span.end))
+    since = f"start {start['boot']} of the VM" if starts else "the run's begin"
+    return f"{begin if begin == end else f'{begin} to {end}'} after {since}"
+
+
 def datagrams(trace: Trace, profile: Profile) -> tuple[Datagram, ...]:
     """All datagrams to the heartbeat port inside the span, in order of arrival."""
     app = trace.application.id

@@ -142,16 +142,20 @@ def test_the_catalogue_names_what_a_check_looks_at(requirement: str) -> None:
 
 
 @cache
-def outcomes_of(requirement: str) -> tuple[Outcome, ...]:
-    """What a check over traces makes of every trace of its module's unit tables."""
+def judged(requirement: str) -> tuple[tuple[Trace, Outcome], ...]:
+    """Every trace of a check's module's unit tables, and what the check makes of it."""
     check, module = trace_check(requirement), TRACE_MODULES[requirement[:3]]
     assert check is not None
     profile = forwarding.SMALL if module == "forwarding" else load_profile()
     found = []
     for trace in traces_of(module):
         with suppress(BrokenLab):
-            found.append(check(trace, profile))
+            found.append((trace, check(trace, profile)))
     return tuple(found)
+
+
+def outcomes_of(requirement: str) -> tuple[Outcome, ...]:
+    return tuple(outcome for _, outcome in judged(requirement))
 
 
 @pytest.mark.parametrize("requirement", JUDGED)
@@ -163,6 +167,25 @@ def test_a_pass_says_what_it_rests_on(requirement: str) -> None:
         assert all(re.fullmatch(r"trace:\d+|capture:[a-z0-9-]+(@\d+\.\d{6})?", one) for one in outcome.evidence), (
             outcome
         )
+
+
+@pytest.mark.parametrize("requirement", JUDGED)
+def test_a_fail_leads_to_its_evidence(requirement: str) -> None:
+    """Every finding says expected, seen, where and how to fix, and names what of the trace it rests on."""
+    for trace, outcome in judged(requirement):
+        for finding in outcome.findings:
+            parts = {name: getattr(finding, name) for name in ("expected", "seen", "where", "remedy", "evidence")}
+            assert [name for name, part in parts.items() if not part] == [], finding
+            assert [one for one in finding.evidence if not _resolves(one, trace)] == [], finding
+
+
+def _resolves(reference: str, trace: Trace) -> bool:
+    kind, _, rest = reference.partition(":")
+    name, _, at = rest.partition("@")
+    if kind == "trace":
+        return name in {str(event.line) for event in trace.events}
+    capture = trace.captures.get(name)
+    return capture is not None and (not at or any(f"{frame.at:.6f}" == at for frame in capture.frames))
 
 
 @pytest.mark.parametrize("requirement", [one for one in JUDGED if CATALOGUE[one].in_force])

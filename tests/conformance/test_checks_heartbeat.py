@@ -280,6 +280,14 @@ def test_gaps(trace: Trace, expected: Verdict) -> None:
     check("HBT-005", trace, expected)
 
 
+def test_a_gap_is_told_by_the_heartbeats_around_it_and_when_it_was() -> None:
+    between = judge("HBT-005", run(started(), gap(6.0))).findings[0]
+    at_last = judge("HBT-005", run(started(), beats(FIRST, 40), at_end(90))).findings[0]
+    assert between.where.startswith("between heartbeat ") and between.where.endswith(" s after start 1 of the VM")
+    assert at_last.where == "after heartbeat 19, the last one, 29.0 s to 80.0 s after start 1 of the VM"
+    assert len(between.evidence) == 2 and len(at_last.evidence) == 1
+
+
 def test_a_gap_while_the_host_starved_is_not_the_apps() -> None:
     starved: Row = (46.0, "host-starved", {"what": "steal", "value": 0.5, "limit": 0.1, "begin": 42.0, "end": 46.0})
     trace = run(started(), gap(6.0), [starved])
