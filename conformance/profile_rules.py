@@ -3,7 +3,6 @@
 A mistyped key or number would else end a run in its middle, or let a check measure by a number that nobody meant.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,27 +10,20 @@ from difflib import get_close_matches
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from conformance.profile_relations import contradictions
+from conformance.profile_value import show
+
 _FREE_KEYS = "user_plane.known_ports"  # its keys are ports, the user's own
 _SAME_LENGTH = ("network.transparent_two", "network.ues", "forwarding.ports")  # code takes them apart by place
 _IN_TIME = ("_s", "_ms")  # numbers of these units may have fractions even where racs-1's has none
 _PORTS = ("heartbeat.port", "bus.port", "forwarding.ports", "user_plane.udp_scan")
-_SHOWN_CHARACTERS = 60
 
 
 def faults(own: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
     """A sentence for each key of own that is missing, unknown or of another kind than in racs-1, whose tables ours is;
-    what hangs on several values is looked at when each is of its kind."""
+    what the values have to be beyond that is looked at when each is of its kind."""
     found = list(_table("", own, ours))
-    yield from found
-    if found:
-        return
-    low, high = own["forwarding"]["ports"]
-    if low > high:
-        yield f"forwarding.ports is {_show([low, high])}; the first port must not be above the second"
-    for name in ("scaled_deadlines", "scaled_rates"):
-        for path in own["accelerator"][name]:
-            if not _is_number(_value(own, path)):
-                yield f"accelerator.{name} names {_show(path)}, which is no number of the profile; correct or delete it"
+    yield from found or contradictions(own, ours)
 
 
 def _table(path: str, own: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
@@ -39,14 +31,14 @@ def _table(path: str, own: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterat
     if path == _FREE_KEYS:
         for key, value in own.items():
             if not (re.fullmatch("[0-9]{1,5}", key) and 0 < int(key) < 65536):
-                yield f"{path} has the key {_show(key)}; its keys are ports, 1 to 65535"
+                yield f"{path} has the key {show(key)}; its keys are ports, 1 to 65535"
             yield from _judge(prefix + key, value, next(iter(ours.values())))
         return
     for key, value in ours.items():
         if key in own:
             yield from _judge(prefix + key, own[key], value)
         else:
-            copied = "copy the table" if isinstance(value, dict) else f"copy {key} = {_show(value)}"
+            copied = "copy the table" if isinstance(value, dict) else f"copy {key} = {show(value)}"
             yield f"{prefix}{key} is missing; {copied} from racs-1.toml"
     for key in own:
         if key not in ours:
@@ -64,14 +56,14 @@ def _judge(path: str, seen: Any, ours: Any) -> Iterator[str]:
     else:
         wanted = _wanted(path, seen, ours)
         if wanted:
-            like = "" if isinstance(ours, dict) else f" ({_show(ours)})"
-            yield f"{path} is {_show(seen)}; it has to be {wanted}, as in racs-1.toml{like}"
+            like = "" if isinstance(ours, dict) else f" ({show(ours)})"
+            yield f"{path} is {show(seen)}; it has to be {wanted}, as in racs-1.toml{like}"
 
 
 def _list(path: str, seen: Sequence[Any], ours: Sequence[Any]) -> Iterator[str]:
     by_place = path in _SAME_LENGTH or path.endswith("]")
     if by_place and len(seen) != len(ours):
-        yield f"{path} is {_show(seen)}; it has to have {len(ours)} values, as in racs-1.toml ({_show(ours)})"
+        yield f"{path} is {show(seen)}; it has to have {len(ours)} values, as in racs-1.toml ({show(ours)})"
         return
     for index, value in enumerate(seen):
         yield from _judge(f"{path}[{index}]", value, ours[index] if by_place else ours[0])
@@ -117,16 +109,3 @@ def _wanted_text(key: str, seen: str, ours: str) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _value(tables: Mapping[str, Any], path: str) -> Any:
-    value: Any = tables
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
-
-
-def _show(value: Any) -> str:
-    """A value as it stands in TOML, for one line."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
