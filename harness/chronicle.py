@@ -45,17 +45,17 @@ class Chronicle:
         recorded.trace = self._lab.trace().within(Span(first, end))
 
     @contextmanager
-    def step(self, keyword: str, *arguments: object) -> Iterator[None]:
-        """A step of the report: keyword, arguments, time and outcome."""
-        self._say(" ".join([keyword, *map(str, arguments)]))
-        begin, texts, outcome = time.monotonic(), tuple(map(str, arguments)), "ok"
+    def step(self, keyword: str, *arguments: object) -> Iterator[list[str]]:
+        """A step of the report: keyword, arguments, time, outcome; the block may add what it saw to the arguments."""
+        begin, texts, outcome = time.monotonic(), [str(argument) for argument in arguments], "ok"
+        self._say(" ".join([keyword, *texts]))
         try:
-            yield
+            yield texts
         except BaseException as error:
             outcome = str(error) or type(error).__name__
             raise
         finally:
             end = time.monotonic()
-            fields = {"keyword": keyword, "arguments": list(texts), "begin": begin, "end": end, "outcome": outcome}
+            fields = {"keyword": keyword, "arguments": texts, "begin": begin, "end": end, "outcome": outcome}
             self._lab.watch.note("step", end, "harness", fields)
-            self.steps += (Step(self._situation, keyword, texts, begin, end, outcome),)
+            self.steps += (Step(self._situation, keyword, tuple(texts), begin, end, outcome),)

@@ -9,7 +9,7 @@ from harness.lab import Lab
 
 SETTLE_S = 0.5  # the deadline counts from when the bus published, a little after it was told to
 
-Step = Callable[..., AbstractContextManager[None]]
+Step = Callable[..., AbstractContextManager[object]]
 
 
 class Features:

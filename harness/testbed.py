@@ -41,7 +41,7 @@ class Testbed:
         self.lab = Lab(spec, self._act)
         self._stack = ExitStack()
         self._machine: Machine | None = None
-        self._before: frozenset[str] | None = None
+        self._before: leftovers.Look | None = None
         self._chronicle = Chronicle(self.lab, say)
         self._started_at = 0.0
         self._drill = ""
@@ -75,7 +75,7 @@ class Testbed:
         """A named situation, see `Chronicle.recording`."""
         return self._chronicle.recording(name, since)
 
-    def _step(self, keyword: str, *arguments: object) -> AbstractContextManager[None]:
+    def _step(self, keyword: str, *arguments: object) -> AbstractContextManager[list[str]]:
         return self._chronicle.step(keyword, *arguments)
 
     @property
@@ -284,10 +284,10 @@ class Testbed:
         with self._step("undefine the machine"):
             self._machine.undefine()
         assert self._before is not None
-        left = leftovers.look(self.lab.spec.evidence) - self._before
-        with suppress(BrokenLab), self._step(LEFTOVERS, "processes, mounts, links, files"):
-            if left:
-                raise BrokenLab(f"left behind: {', '.join(sorted(left))}")
+        with suppress(BrokenLab), self._step(LEFTOVERS) as told:
+            now = leftovers.look(self.lab.spec.evidence)
+            told.extend(now.told)
+            leftovers.require_none(self._before, now)
 
     # traffic: see harness/traffic.py
 

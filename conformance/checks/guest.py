@@ -219,9 +219,10 @@ def leaves_nothing(trace: Trace, profile: Profile) -> Outcome:
             step["outcome"],
             ", ".join(step["arguments"]),
             "a fault of the lab: report it",
-            (step.reference,),
+            (undefined.reference, step.reference),
         )
-        tally.add(Verdict.PASS if step["outcome"] == "ok" else Verdict.FAIL, "nothing was left after undefine", finding)
+        seen = f"nothing was left after undefine: {', '.join(step['arguments'])}"
+        tally.add(Verdict.PASS if step["outcome"] == "ok" else Verdict.FAIL, seen, finding)
     return tally.outcome("nobody looked for leftovers after undefine")
 
 

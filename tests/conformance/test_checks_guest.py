@@ -198,6 +198,12 @@ def test_leftovers(trace: Trace, expected: Verdict) -> None:
     check("LIF-005", trace, expected)
 
 
+def test_that_nothing_was_left_names_what_was_looked_through() -> None:
+    outcome = CHECKS["LIF-005"](run(RUNNING, vm(60, "undefined"), [looked(61, "ok")]), PROFILE)
+    assert outcome.reason == "nothing was left after undefine: disk"
+    assert len(outcome.evidence) == 2
+
+
 MARGINS = [
     ("RES-004", machine(1, 1024, *started(), *at_end(START + DEADLINE + 2)), DEADLINE + 2),
     ("RES-005", run(started(), [line(30, "Kernel panic - not syncing")]), FACT),
