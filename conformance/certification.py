@@ -56,9 +56,20 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateIdentity:
+    """A certificate: its subject for people, SHA-256 over its DER (its fingerprint), and its end (ISO 8601 UTC)."""
+
+    subject: str
+    sha256: str
+    valid_until: str
+
+
+@dataclass(frozen=True, slots=True)
 class Certification:
     """A run. at is ISO 8601 UTC; digests has package, profile, catalogue, suite; errors are the suite's, a line each.
 
+    profile is its id and profile_file the name of its file where that is not a profile of this suite's, else "".
+    chain is what PKG-007 judged, the signer's certificate first; where PKG-007 passes, the last is the trusted root.
     host are facts (name to text); accelerator is "kvm", "tcg" or "" where nothing booted; notes say in sentences
     what a reader has to know beside the verdicts, what could not be built included. evidence has each file's name
     in the run's evidence folder and its SHA-256.
@@ -72,6 +83,10 @@ class Certification:
     application: Mapping[str, Any]
     package_file: str
     digests: Mapping[str, str]
+    profile: str
+    profile_file: str
+    suite_version: str
+    chain: tuple[CertificateIdentity, ...]
     seed: int
     accelerator: str
     host: Mapping[str, str]
@@ -81,6 +96,11 @@ class Certification:
     notes: tuple[str, ...] = ()
     evidence: Mapping[str, str] = field(default_factory=dict)
     selected: tuple[str, ...] = field(default=())
+
+    @property
+    def certified(self) -> bool:
+        """Whether it is the certification by the contract: all of it passed, by a profile of this suite's own."""
+        return self.scope == "certification" and self.verdict == "pass" and not self.profile_file
 
     @property
     def exit_status(self) -> int:

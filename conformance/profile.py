@@ -4,7 +4,7 @@
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -18,11 +18,17 @@ _FAULTS_SHOWN = 5
 
 @dataclass(frozen=True)
 class Profile:
-    """A profile's tables: ``profile["heartbeat.window_s"]`` is a field; factor is the accelerator's, 1 unscaled."""
+    """A profile's tables: ``profile["heartbeat.window_s"]`` is a field; factor is the accelerator's, 1 unscaled.
+
+    digest is SHA-256 over content, the bytes of its file. file is the name of the file of a profile of the user's own,
+    "" for what is, byte by byte, one of this package's, wherever it was read.
+    """
 
     tables: Mapping[str, Any]
     digest: str
     factor: float = 1.0
+    file: str = ""
+    content: bytes = field(default=b"", repr=False)
 
     @property
     def id(self) -> str:
@@ -45,7 +51,7 @@ class Profile:
 
     def for_accelerator(self, accelerator: str) -> "Profile":
         """The profile as it holds under "kvm" or "tcg"."""
-        return Profile(self.tables, self.digest, float(self.tables["accelerator"][accelerator]))
+        return replace(self, factor=float(self.tables["accelerator"][accelerator]))
 
 
 def load(name: str = DEFAULT) -> Profile:
@@ -63,9 +69,12 @@ def load(name: str = DEFAULT) -> Profile:
         tables = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{name}: no profile: {error}; compare it with racs-1.toml") from error
+    file = ""
     if not own.is_file():
         _require_kinds(name, tables)
-    return Profile(tables, hashlib.sha256(data).hexdigest())
+        shipped = _shipped(tables["profile"]["id"])
+        file = "" if shipped.is_file() and shipped.read_bytes() == data else Path(name).name
+    return Profile(tables, hashlib.sha256(data).hexdigest(), file=file, content=data)
 
 
 def _shipped(name: str) -> Traversable:

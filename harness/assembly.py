@@ -13,15 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conformance.catalogue import load as load_catalogue
-from conformance.certification import Certification, Scope, Step, Whole, whole_verdict
+from conformance.certification import CertificateIdentity, Certification, Scope, Step, Whole, whole_verdict
 from conformance.errors import UsageError
 from conformance.judge import Ledger, judge_package, not_bootable
+from conformance.profile import DEFAULT
 from conformance.verdict import Verdict
 from harness.options import REPOSITORY, TRUST_PROFILES, PackageOptions
 
 if TYPE_CHECKING:
     from conformance.package import Package
+    from conformance.package.certificate import Trust
+    from conformance.profile import Profile
 
+DISTRIBUTION = "racs-conformance"
 RD_NOTE = "R&D, not for deployment: the chain was judged against R&D roots (trust profile rd)"
 
 
@@ -49,7 +53,7 @@ def assemble(options: PackageOptions, package: "Package", ledger: Ledger, facts:
     broken = (j for j in judgements if j.subject == "platform" and j.in_force and j.verdict is Verdict.FAIL)
     errors = (*facts.errors, *(f"the lab is broken, not the app: {j.id}: {j.reason}" for j in broken))
     verdict: Whole = whole_verdict(judgements, facts.interrupted, errors)
-    notes = _trust_notes(options.trust.profile) + facts.notes
+    notes = _trust_notes(options.trust) + _profile_notes(options.profile) + facts.notes
     return Certification(
         scope=facts.scope,
         verdict=verdict,
@@ -64,6 +68,10 @@ def assemble(options: PackageOptions, package: "Package", ledger: Ledger, facts:
             "catalogue": ledger.catalogue.digest,
             "suite": suite_digest(),
         },
+        profile=options.profile.id,
+        profile_file=options.profile.file,
+        suite_version=version(DISTRIBUTION),
+        chain=_chain(package, options.trust),
         seed=facts.seed,
         accelerator=facts.accelerator,
         host=facts.host,
@@ -76,11 +84,39 @@ def assemble(options: PackageOptions, package: "Package", ledger: Ledger, facts:
     )
 
 
-def _trust_notes(profile: str) -> list[str]:
-    """Only production is production: what else a package was judged against stands beside the verdict."""
-    if profile in TRUST_PROFILES:
-        return [RD_NOTE] if profile == "rd" else []
-    return [f"not judged for production: trust profile {profile!r} is of this user's own making"]
+def _trust_notes(trust: "Trust") -> list[str]:
+    """Only production is production, and only now is now: what else was judged by stands beside the verdict."""
+    notes = []
+    if trust.profile == "rd":
+        notes.append(RD_NOTE)
+    elif trust.profile not in TRUST_PROFILES:
+        notes.append(f"not judged for production: trust profile {trust.profile!r} is of this user's own making")
+    if trust.as_of:
+        notes.append(f"validity judged as of {trust.at.astimezone(UTC).isoformat(timespec='seconds')} (--at)")
+    return notes
+
+
+def _profile_notes(profile: "Profile") -> list[str]:
+    """A profile may call itself what it likes; whether it is one of this suite's is said by its bytes."""
+    if not profile.file:
+        return []
+    ours = f"not by the profile {DEFAULT} of this suite: no certification by the contract"
+    return [f"judged by the numbers of {profile.file}, {ours}"]
+
+
+def _chain(package: "Package", trust: "Trust") -> tuple[CertificateIdentity, ...]:
+    """Who signed and whom that rests on: names can be anybody's, fingerprints cannot."""
+    from cryptography.hazmat.primitives.hashes import SHA256  # start-up time
+
+    from conformance.checks.signature import certificates_judged
+    from conformance.package.chain_names import describe
+
+    return tuple(
+        CertificateIdentity(
+            describe(certificate), certificate.fingerprint(SHA256()).hex(), certificate.not_valid_after_utc.isoformat()
+        )
+        for certificate in certificates_judged(package, trust)
+    )
 
 
 def judge_statically(options: PackageOptions, package: "Package", ledger: Ledger, ids: Sequence[str]) -> str:
@@ -139,7 +175,7 @@ def remove_run_folder(folder: Path) -> None:
 @cache
 def suite_digest() -> str:
     """SHA-256 over the suite's own sources (names and bytes), so that a report says which suite judged."""
-    digest = sha256(version("racs-conformance").encode())
+    digest = sha256(version(DISTRIBUTION).encode())
     for room in ("conformance", "emulator", "harness", "suites"):
         for path in sorted((REPOSITORY / room).rglob("*")):
             if path.is_file() and path.suffix in {".py", ".toml", ".xsd", ".lark"}:

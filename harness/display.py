@@ -60,10 +60,12 @@ def verdict_line(certification: Certification, colour: bool) -> str:
     counts = Counter(_verdict(j) for j in certification.judgements if j.in_force and j.in_scope)
     counted = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
     name = certification.application.get("id", certification.package_file)
-    certified = certification.scope == "certification" and certification.verdict == "pass"
-    text = f"{'CERTIFIED' if certified else certification.verdict.upper()}"
+    text = "CERTIFIED" if certification.certified else certification.verdict.upper()
+    by = f"scope {certification.scope}, trust {certification.trust}"
+    if certification.profile_file:
+        by += f", profile {certification.profile} of {certification.profile_file}"
     painted = _paint(text, _WHOLE_COLOURS.get(certification.verdict, "33;1"), colour)
-    return f"{painted} {name} (scope {certification.scope}, trust {certification.trust}): {counted or 'nothing judged'}"
+    return f"{painted} {name} ({by}): {counted or 'nothing judged'}"
 
 
 def write_json(certification: Certification, target: str) -> None:

@@ -70,7 +70,7 @@ def load_trust(roots: tuple[Path, ...], trust: str, at: datetime | None = None) 
             f"no root certificate for the trust profile {trust!r}: give --root FILE or put one into {folder}"
             + ("; `./racs ca` makes an R&D root and puts it there" if trust == "rd" else "")
         )
-    return Trust(trust, tuple(dict.fromkeys(load_roots(files))), at or datetime.now(UTC))
+    return Trust(trust, tuple(dict.fromkeys(load_roots(files))), at or datetime.now(UTC), at is not None)
 
 
 def _files(roots: tuple[Path, ...]) -> tuple[Path, ...]:

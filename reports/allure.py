@@ -26,6 +26,9 @@ def render(certification: Certification) -> Mapping[str, bytes]:
         "verdict": certification.verdict,
         "scope": certification.scope,
         "trust": certification.trust,
+        "profile": certification.profile,
+        "profile.file": certification.profile_file,
+        "suite.version": certification.suite_version,
         "seed": str(certification.seed),
         "package.sha256": certification.digests.get("package", ""),
     }

@@ -43,7 +43,7 @@ def render(certification: Certification) -> bytes:
     ]
     text = environment.get_template("report.html").render(
         c=certification,
-        certified=certification.scope == "certification" and certification.verdict == "pass",
+        certified=certification.certified,
         families=[(title, judgements) for title, judgements in families if judgements],
         failed=[j for j in failed if j.level == "MUST" and j.subject == "app"],
         broken=[j for j in failed if j.subject == "platform"],

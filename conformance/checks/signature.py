@@ -76,6 +76,14 @@ def _chain(package: Package, trust: Trust) -> chain.Chain:
     return chain.build(certificates, trust)
 
 
+def certificates_judged(package: Package, trust: Trust) -> tuple[x509.Certificate, ...]:
+    """The chain that PKG-007 judges, the signer's certificate first; where it passes, the last is the trusted root.
+
+    Empty where the delivered certificates are not all known.
+    """
+    return () if _certificate_doubt(package) else _chain(package, trust).certificates
+
+
 def check_chain(package: Package, profile: Profile, trust: Trust) -> Outcome:
     """PKG-007: the chain ends in a root of the trust profile and keeps RFC 5280's rules."""
     doubt = _certificate_doubt(package)

@@ -43,11 +43,12 @@ _MEND_KEY = "delete it: a private key never leaves its owner. This one is burnt:
 @dataclass(frozen=True)
 class Trust:
     """Whom the user trusts: the named trust profile (rd, production or a name of the user's own), its roots, and the
-    moment that counts as now (with its zone)."""
+    moment that counts as now (with its zone); as_of says that the user chose another moment than now."""
 
     profile: str
     roots: tuple[x509.Certificate, ...]
     at: datetime
+    as_of: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,7 @@ def test_every_command_is_told_of() -> None:
 
 def test_readme_has_the_exit_statuses() -> None:
     def status(verdict: Whole) -> int:
-        return Certification("package", verdict, "rd", "", 0, {}, "", {}, 0, "", {}, ()).exit_status
+        return Certification("package", verdict, "rd", "", 0, {}, "", {}, "", "", "", (), 0, "", {}, ()).exit_status
 
     expected = {status(verdict): verdict for verdict in get_args(Whole)} | {cli.USAGE: ""}
     rows = ROW.findall((REPOSITORY / "README.md").read_text(encoding="utf-8"))

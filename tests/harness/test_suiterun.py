@@ -121,17 +121,17 @@ def judged(way: str, ova: Path, delivery: Delivery, folder: Path) -> tuple[Ended
 
 
 def expect_nothing_started(result: Any, folder: Path) -> None:
-    """All that needs a running app has no verdict, and says why; reports are there, evidence is not."""
+    """All that needs a running app has no verdict, and says why; reports are there, evidence is the profile alone."""
     runtime = {r.id for r in load().requirements.values() if r.scope == "run" and r.in_force}
     assert len(runtime) > 20
     for requirement in result["requirements"]:
         if requirement["id"] in runtime:
             assert requirement["verdict"] in ("not judged", "not applicable")
             assert "nothing of it was booted" in requirement["reason"] or "it speaks of" in requirement["reason"]
-    assert (result["accelerator"], result["steps"], result["evidence"]) == ("", [], {})
+    assert (result["accelerator"], result["steps"], list(result["evidence"])) == ("", [], ["profile.toml"])
     latest = folder / "runs" / "latest"
     assert {"certification.json", "report.html", "junit.xml"} <= {path.name for path in latest.iterdir()}
-    assert list((latest / "evidence").iterdir()) == []
+    assert [path.name for path in (latest / "evidence").iterdir()] == ["profile.toml"]
     assert "nothing of it was booted" in (latest / "report.html").read_text()
     # a run's folder, the link to the latest, the package and its result: no more
     assert {path.name for path in folder.iterdir()} == {"app.ova", "result.json", "runs"}

@@ -10,9 +10,10 @@ from jsonschema import Draft202012Validator
 from junitparser import JUnitXml
 
 from conformance.catalogue import load
-from conformance.certification import Certification, Judgement, Step
+from conformance.certification import CertificateIdentity, Certification, Judgement, Step
 from conformance.judge import Ledger
 from conformance.verdict import Finding, Span, failed, inconclusive, not_applicable, passed
+from harness.display import verdict_line
 from reports import allure, html, junit, write_reports
 
 SCHEMA = Path(__file__).parents[2] / "conformance" / "data" / "schemas" / "racs-certification-1.json"
@@ -37,6 +38,13 @@ def certification() -> Certification:
         application={"id": "goon", "product": HOSTILE, "vendor": "Example", "version": "1.0", "type": "terminating"},
         package_file="goon.ova",
         digests={name: "0" * 64 for name in ("package", "suite", "catalogue", "profile")},
+        profile="racs-1",
+        profile_file="",
+        suite_version="0.1.0",
+        chain=(
+            CertificateIdentity(HOSTILE, "a" * 64, "2027-11-23T12:00:00+00:00"),
+            CertificateIdentity("Example root", "b" * 64, "2036-11-23T12:00:00+00:00"),
+        ),
         seed=7,
         accelerator="tcg",
         host={"kernel": "6.1"},
@@ -105,6 +113,22 @@ def test_html_says_certified_only_for_a_whole_pass(certification: Certification)
     assert "<strong>certified</strong>" in html.render(whole).decode()
     for other in (replace(whole, scope="selection"), replace(whole, scope="package"), certification):
         assert "<strong>certified</strong>" not in html.render(other).decode()
+
+
+def test_html_says_who_signed_and_by_what_was_judged(certification: Certification) -> None:
+    text = html.render(certification).decode()
+    assert "a" * 64 in text and "b" * 64 in text and "valid until 2036-11-23" in text
+    assert "<b>racs-1</b></td>" in text and "0.1.0 <code>sha256" in text
+
+
+def test_a_profile_of_another_content_never_certifies(certification: Certification) -> None:
+    other = replace(certification, verdict="pass", profile_file="lax.toml")
+    text = html.render(other).decode()
+    assert "<strong>certified</strong>" not in text and "<strong>pass</strong>" in text
+    assert "<b>racs-1</b> of lax.toml, which is not a profile of this suite" in text
+    line = verdict_line(other, colour=False)
+    assert line.startswith("PASS goon (scope certification, trust rd, profile racs-1 of lax.toml): ")
+    assert verdict_line(replace(other, profile_file=""), colour=False).startswith("CERTIFIED goon ")
 
 
 def test_allure_statuses(certification: Certification) -> None:
