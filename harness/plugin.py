@@ -34,10 +34,10 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         return
     if not _selects_suites(config):
         if config.option.ova is not None:
-            raise pytest.UsageError("racs: --ova is for the suites: pytest suites/ --ova app.ova")
+            raise pytest.UsageError(f"racs: {_stranger(config)}: pytest {SUITES} --ova app.ova")
         return
     if config.option.collectonly:
-        from harness.suiterun import Listing  # inert until a suite is selected
+        from harness.collection import Listing  # inert until a suite is selected
 
         config.pluginmanager.register(Listing(config), "racs-listing")
         return
@@ -68,6 +68,15 @@ def _selects_suites(config: pytest.Config) -> bool:
         if path == SUITES or SUITES in path.parents:
             return True
     return False
+
+
+def _stranger(config: pytest.Config) -> str:
+    """What is wrong with a call that has a package for the suites and does not select them."""
+    paths = [argument.split("::")[0] for argument in config.args]
+    for path in paths:
+        if SUITES.name in Path(path).parts and not Path(config.invocation_params.dir, path).exists():
+            return f"{path} is not here, the suites are elsewhere"
+    return f"--ova is for the suites, {' '.join(paths)} is not of them"
 
 
 def _release_capture(config: pytest.Config):  # type: ignore[no-untyped-def]  # a callable for the moment before exec

@@ -28,6 +28,7 @@ from harness.assembly import (
     refusal_of,
     remove_run_folder,
 )
+from harness.collection import Collection, nothing_selected, requirement_of
 from harness.conclusion import conclude
 from harness.display import render_certification, verdict_line
 from harness.inspection import look_inside
@@ -71,6 +72,7 @@ def read_request(config: pytest.Config) -> Request:
         raise UsageError("no package to certify: pytest suites/ --ova app.ova")
     for identity in _IDENTITY.findall(option.keyword or ""):
         load_catalogue()[identity]  # names the nearest for one that does not exist
+    _require_link(option.runs / "latest")
     if option.json and option.json != "-":
         require_writable(Path(option.json), "--json")
     options = load_package_options(option.ova, tuple(option.root), option.trust, option.profile)
@@ -80,44 +82,10 @@ def read_request(config: pytest.Config) -> Request:
     return Request(options, package, ledger, refusal, option.accelerator, seed, option.runs)
 
 
-class Collection:
-    """What turns @verifies into one item a requirement, and leaves drafts out."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self.catalogue = load_catalogue()
-        config.addinivalue_line("markers", "verifies(*ids): the requirements that a test of suites/ judges")
-
-    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        marker = metafunc.definition.get_closest_marker("verifies")
-        if marker is not None:
-            metafunc.parametrize("requirement", marker.args, ids=list(marker.args))
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_collection_modifyitems(
-        self, config: pytest.Config, items: list[pytest.Item]
-    ) -> Generator[None, None, None]:
-        self.drop_drafts(config, items)
-        yield
-
-    def drop_drafts(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        drafts = [item for item in items if (i := requirement_of(item)) and not self.catalogue[i].in_force]
-        config.hook.pytest_deselected(items=drafts)
-        items[:] = [item for item in items if item not in drafts]
-
-
-def requirement_of(item: pytest.Item) -> str:
-    """The id that an item judges, "" for an item that judges none."""
-    callspec = getattr(item, "callspec", None)
-    return str(callspec.params.get("requirement", "")) if callspec else ""
-
-
-class Listing(Collection):
-    """pytest's --collect-only: shows what would be judged, and as nothing ran it is no pass."""
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        if exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+def _require_link(latest: Path) -> None:
+    """What is called as the link to the last run but is none stays as it is. Raises UsageError."""
+    if latest.exists() and not latest.is_symlink():
+        raise UsageError(f"{latest} is no link: that name is the last run's; rename it, or give --runs another folder")
 
 
 class SuiteRun(Collection):
@@ -139,6 +107,7 @@ class SuiteRun(Collection):
         self.folder = Path()
         self.certification: Certification | None = None
         self.lacking = ""
+        self.nothing = ""
 
     # collection
 
@@ -146,9 +115,12 @@ class SuiteRun(Collection):
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> Generator[None, None, None]:
-        self.drop_drafts(config, items)
         before = len(items)
         yield
+        drafts = self.drop_drafts(config, items)
+        before -= len(drafts)
+        if not items:
+            self.nothing = nothing_selected(config, sorted({requirement_of(item) for item in drafts}))
         ids = {requirement_of(item) for item in items} - {""}
         required = {r.id for r in self.catalogue.requirements.values() if r.in_force}
         if len(items) < before or ids != required:
@@ -278,15 +250,15 @@ class SuiteRun(Collection):
             return
         terminalreporter.section("RACS certification")
         colour = terminalreporter.hasmarkup
-        if self.lacking:
-            terminalreporter.write_line(f"racs: {self.lacking}")
+        for why in filter(None, (self.lacking, self.nothing)):
+            terminalreporter.write_line(f"racs: {why}")
         terminalreporter.write_line(render_certification(self.certification, self._report, colour))
 
     def _print_result(self, certification: Certification) -> bool:
         """Whether the result could be shown; a reader that went away did not want it."""
         try:
-            if self.lacking:
-                show(f"racs: {self.lacking}", sys.stderr)
+            for why in filter(None, (self.lacking, self.nothing)):
+                show(f"racs: {why}", sys.stderr)
             if self.config.option.json == "-":
                 show(verdict_line(certification, sys.stderr.isatty()), sys.stderr)
             else:
