@@ -52,11 +52,11 @@ def check_packages(packages: Sequence[PackageOptions], json_file: str | None) ->
         with closing(ends), _lines(json_file) as lines:
             for options, ended in zip(packages, ends, strict=True):
                 judged = _judged(options, ended)
+                told.append(judged)
                 if json_file != "-":
                     show(f"{options.ova}\n{judged.text}\n", sys.stdout)
                 if lines:
                     show(judged.line, lines)
-                told.append(judged)
     except KeyboardInterrupt:
         show(f"racs: interrupted: {len(told)} of {len(packages)} packages were judged", sys.stderr)
         raise
