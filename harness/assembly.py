@@ -61,7 +61,7 @@ def assemble(options: PackageOptions, package: "Package", ledger: Ledger, facts:
         at=facts.started.isoformat(timespec="seconds"),
         duration_s=round((datetime.now(UTC) - facts.started).total_seconds(), 1),
         application=package.application.to_json() if package.application else {},
-        package_file=options.ova.name,
+        package_file=_readable(options.ova.name),
         digests={
             "package": package.sha256,
             "profile": options.profile.digest,
@@ -69,7 +69,7 @@ def assemble(options: PackageOptions, package: "Package", ledger: Ledger, facts:
             "suite": suite_digest(),
         },
         profile=options.profile.id,
-        profile_file=options.profile.file,
+        profile_file=_readable(options.profile.file),
         suite_version=version(DISTRIBUTION),
         chain=_chain(package, options.trust),
         seed=facts.seed,
@@ -101,7 +101,12 @@ def _profile_notes(profile: "Profile") -> list[str]:
     if not profile.file:
         return []
     ours = f"not by the profile {DEFAULT} of this suite: no certification by the contract"
-    return [f"judged by the numbers of {profile.file}, {ours}"]
+    return [f"judged by the numbers of {_readable(profile.file)}, {ours}"]
+
+
+def _readable(name: str) -> str:
+    """A file's name as text that can be written: Linux takes any bytes for one, UTF-8 does not."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _chain(package: "Package", trust: "Trust") -> tuple[CertificateIdentity, ...]:

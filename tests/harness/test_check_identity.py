@@ -57,6 +57,18 @@ def test_another_profile_is_told_loudly(delivery: Delivery, tmp_path: Path) -> N
     assert several.out.count(f"note: {LAX}") == 1
 
 
+def test_names_in_no_encoding_are_told_readably(delivery: Delivery, tmp_path: Path) -> None:
+    odd = b"lax\xff.toml".decode(errors="surrogateescape")
+    (tmp_path / odd).write_text(SHIPPED.read_text().replace("tcg = 4.0", "tcg = 50.0"))
+    (tmp_path / odd.replace("toml", "ova")).write_bytes(delivery.ova.read_bytes())
+    odd_delivery = Delivery(tmp_path / odd.replace("toml", "ova"), delivery.root, delivery.parts)
+    for way in ("check", "certify"):
+        _, result = judged(
+            way, odd_delivery, tmp_path, f"--profile={odd}", *(["-kPKG-001"] if way == "certify" else [])
+        )
+        assert (result["profile_file"], result["package_file"]) == ("lax\ufffd.toml", "lax\ufffd.ova")
+
+
 def test_the_signer_and_the_root_are_told_by_their_fingerprints(delivery: Delivery, tmp_path: Path) -> None:
     _, result = judged("check", delivery, tmp_path, "--no-image")
     chain = [certificate["sha256"] for certificate in result["chain"]]
