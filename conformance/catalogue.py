@@ -11,7 +11,7 @@ from typing import Literal
 from conformance.application import Application
 from conformance.errors import UsageError
 
-When = Literal["all", "mqtt", "transparent", "terminating", "forwarding", "features", "drill"]
+When = Literal["all", "mqtt", "off-bus", "transparent", "terminating", "forwarding", "features", "drill"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Requirement:
         return {
             "all": True,
             "mqtt": application.uses_bus,
+            "off-bus": not application.uses_bus,
             "transparent": application.type == "transparent",
             "terminating": application.type == "terminating",
             "forwarding": bool(application.forwards),

@@ -11,7 +11,7 @@ from conformance.errors import EnvironmentFault
 from conformance.package.header import ACL_PATH
 from conformance.profile import Profile
 from conformance.trace import Trace
-from conformance.verdict import Outcome, Verdict, few, inconclusive, merge, not_applicable, not_judged, settle
+from conformance.verdict import Outcome, Verdict, few, lab_gave_up, merge, not_applicable, not_judged, settle
 
 if TYPE_CHECKING:
     from conformance.package import Package
@@ -28,11 +28,11 @@ def judge_trace(requirement: Requirement, trace: Trace, profile: Profile) -> Out
     for event in trace.everywhere("process-died", "lab-fault"):
         died = event.kind == "process-died"
         why = f"{event['process']} of the lab died (status {event['status']})" if died else event["why"]
-        return inconclusive(f"{why}, {event.reference}")
+        return lab_gave_up(f"{why}, {event.reference}")
     try:
         return settle(check(trace, profile.for_accelerator(trace.accelerator)), trace.disturbances)
     except EnvironmentFault as fault:
-        return inconclusive(str(fault))
+        return lab_gave_up(str(fault))
 
 
 def judge_package(requirement: Requirement, package: "Package", profile: Profile, trust: "Trust") -> Outcome:
@@ -71,6 +71,7 @@ def _looked_at(requirement: str, package: "Package") -> tuple[str, ...]:
 def _why_not(requirement: Requirement) -> str:
     return {
         "mqtt": "the app does not use the bus",
+        "off-bus": "the app uses the bus",
         "transparent": "the app is not transparent",
         "terminating": "the app is not terminating",
         "forwarding": "the app declares no port forwarding",

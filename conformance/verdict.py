@@ -91,6 +91,12 @@ def inconclusive(reason: str) -> Outcome:
     return Outcome(Verdict.INCONCLUSIVE, reason)
 
 
+def lab_gave_up(why: str) -> Outcome:
+    """The lab or its host failed the run: inconclusive, with advice, unless why has its own."""
+    advice = "" if "run again" in why else "; run again, on a machine with nothing else to do"
+    return inconclusive(f"{why}{advice}")
+
+
 def not_applicable(reason: str) -> Outcome:
     """The requirement does not speak of this app, and why."""
     return Outcome(Verdict.NOT_APPLICABLE, reason)
@@ -134,7 +140,7 @@ def settle(outcome: Outcome, disturbances: Sequence[Disturbance]) -> Outcome:
             why = why or hits[0].what
     if kept:
         return replace(outcome, findings=tuple(kept))
-    return Outcome(Verdict.INCONCLUSIVE, f"the host could not tell: {why}", outcome.findings)
+    return replace(lab_gave_up(f"the host could not tell: {why}"), findings=outcome.findings)
 
 
 _MERGE_ORDER = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS, Verdict.NOT_JUDGED, Verdict.NOT_APPLICABLE)

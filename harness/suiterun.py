@@ -17,7 +17,7 @@ from conformance.certification import Certification
 from conformance.errors import BrokenLab, EnvironmentFault, SubjectError, UsageError
 from conformance.judge import Ledger
 from conformance.package import Package, open_package
-from conformance.verdict import Finding, Outcome, Verdict, failed, inconclusive, not_applicable, not_judged
+from conformance.verdict import Finding, Outcome, Verdict, failed, lab_gave_up, not_applicable, not_judged
 from harness import interrupts
 from harness.assembly import (
     RunFacts,
@@ -195,7 +195,7 @@ class SuiteRun(Collection):
             return report
         identity, outcome = requirement_of(item), None
         if isinstance(error, EnvironmentFault):
-            outcome = inconclusive(str(error))
+            outcome = lab_gave_up(str(error))
         elif isinstance(error, Unreached):
             outcome = not_judged(str(error))
         elif isinstance(error, SubjectError):

@@ -55,7 +55,12 @@ def catalogue_page() -> str:
 
 def _entry(requirement: Requirement) -> Iterator[str]:
     profile = load_profile()
-    applies = {"all": "all apps", "mqtt": "apps that use the bus", "drill": "apps that support the hang drill"}
+    applies = {
+        "all": "all apps",
+        "mqtt": "apps that use the bus",
+        "off-bus": "apps that do not use the bus",
+        "drill": "apps that support the hang drill",
+    }
     whom = applies.get(requirement.when, f"{requirement.when} apps")
     numbers = ", ".join(f"`{name} = {_value(profile[name])}`" for name in requirement.reads)
     yield f"### {requirement.id} {requirement.title}"
