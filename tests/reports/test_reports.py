@@ -93,6 +93,11 @@ def test_every_report_says_what_a_pass_rests_on(certification: Certification) ->
     assert requirements["PKG-001"]["evidence"] == [proof]
 
 
+def test_html_says_how_to_find_a_packet(certification: Certification) -> None:
+    page = html.render(replace(certification, evidence={"trace.jsonl": "00"})).decode()
+    assert "<code>realtime_minus_monotonic</code>" in page and "<code>frame.time_epoch</code>" in page
+
+
 def test_html_links_lead_to_findings(certification: Certification) -> None:
     text = html.render(certification).decode()
     assert set(re.findall(r'href="#([^"]+)"', text)) <= set(re.findall(r' id="([^"]+)"', text))
