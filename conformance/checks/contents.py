@@ -132,15 +132,28 @@ def strangers(package: Package) -> Iterator[Stranger]:
     images = {reference.href for reference in references if reference.id in disks}
     referenced = {reference.href for reference in references}
     for member in package.archive.members:
-        if not member.proper or member.name.endswith(PARTS):
+        if not member.proper or member.name.endswith(PARTS) or member.name == unreferenced_image(package):
             continue
         if member.name not in referenced:
             seen = f"{member.name}, to which no File of References points"
-            entry = f'add <File ovf:id="acl" ovf:href="{ACL_PATH}"/> to References, and sign again'
+            prefix = package.descriptor.prefix
+            entry = f'<{prefix}:File {prefix}:id="acl" {prefix}:href="{ACL_PATH}"/>'
+            entry = f"add {entry} to References, and make manifest and signature anew (`./racs build-ova`)"
             remedy = entry if member.name == ACL_PATH else _leave_out(member)
             yield Stranger("only files that the descriptor references", seen, member, remedy)
         elif images and member.name not in images and member.name != ACL_PATH:
             yield Stranger(f"the disk image and {ACL_PATH}, nothing else", member.name, member, _leave_out(member))
+
+
+def unreferenced_image(package: Package) -> str:
+    """The one qcow2 file that is here where the boot disk's href is no member's name: that href is PKG-010's, and the
+    file no stranger. "" where there is none."""
+    if package.descriptor is None or package.image is None or package.header is None:
+        return ""
+    disks = {disk.file_ref for disk in package.descriptor.disks}
+    hrefs = {reference.href for reference in package.descriptor.references if reference.id in disks}
+    known = {member.name for member in package.archive.members}
+    return package.image.name if hrefs and not hrefs & known else ""
 
 
 def _leave_out(member: Member) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from conformance.checks.contents import members_doubt, references_doubt, settled
+from conformance.checks.contents import members_doubt, references_doubt, settled, unreferenced_image
 from conformance.package import Package
 from conformance.package.certificate import Trust
 from conformance.package.disk import Disk, Reference
@@ -33,13 +33,18 @@ def check_declaration(package: Package, profile: Profile, trust: Trust) -> Outco
 
 def _file(reference: Reference, package: Package) -> Iterator[Finding]:
     where = f"the descriptor's References, File {reference.id!a}"
-    member = next((one for one in package.archive.members if one.proper and one.name == reference.href), None)
-    if member is None:
-        if not members_doubt(package):
-            yield Finding(f"the image {reference.href[:80]!a} in the archive", "no such member", where, PACK)
-    elif reference.size is not None and reference.size != member.size:
-        remedy = f'set ovf:size="{member.size}"; {_BUILD}'
-        yield Finding(f"ovf:size {member.size}, as the member is", f"{reference.size}", where, remedy)
+    named = unreferenced_image(package)
+    members = [one for one in package.archive.members if one.proper and one.name == (named or reference.href)]
+    if not members and not members_doubt(package):
+        yield Finding(f"the image {reference.href[:80]!a} in the archive", "no such member", where, PACK)
+    if named and reference.href:  # without an href: DSC-001
+        prefix = package.descriptor.prefix if package.descriptor else "ovf"
+        remedy = f'write the name as it is in the archive, {prefix}:href="{named}", no path and no URL; sign again'
+        yield Finding(f"an href that names the image, {named}", f"{reference.href[:80]!a}", where, remedy)
+    for member in members[:1]:
+        if reference.size not in (None, member.size):
+            remedy = f'set ovf:size="{member.size}"; {_BUILD}'
+            yield Finding(f"ovf:size {member.size}, as the member is", f"{reference.size}", where, remedy)
 
 
 def _capacity(disk: Disk, package: Package) -> Iterator[Finding]:

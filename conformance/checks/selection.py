@@ -45,6 +45,8 @@ def judge_symmetry(application: Application, profile: Profile) -> Outcome:
         return not_judged("a rule looks at dscp or length, which an answer need not share with its question")
     remarks = relations.review_symmetry(application.rules, users(profile))
     findings = [_finding(remark, "descriptor") for remark in remarks if remark.kind == "asymmetric"]
+    if findings and judge_selection(application, profile).findings:  # of these the asymmetry is but the echo
+        return not_judged("a rule that selects nothing or everything has no answers to compare (DSC-005)")
     if findings:
         return failed(findings)
     return inconclusive(_INTRICATE) if remarks else passed("the answer to every selected packet is selected too")

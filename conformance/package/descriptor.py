@@ -25,6 +25,8 @@ class Descriptor:
     disks: tuple[Disk, ...] = ()
     application: Application | None = None
     usable: bool = False
+    prefix: str = "ovf"
+    """The document's own for the namespace of OVF, for texts that are to be pasted into it."""
 
 
 def read(data: bytes, profile: Profile) -> Descriptor:
@@ -33,7 +35,7 @@ def read(data: bytes, profile: Profile) -> Descriptor:
     from conformance.package import document
     from conformance.package.descriptor_application import read_application
     from conformance.package.descriptor_disk import read_disks, read_references
-    from conformance.package.descriptor_envelope import NAME, open_envelope
+    from conformance.package.descriptor_envelope import NAME, OVF, open_envelope
     from conformance.package.descriptor_hardware import KINDS, read_hardware
 
     parsed = document.parse(data, profile, NAME, "DSC-001")
@@ -48,4 +50,5 @@ def read(data: bytes, profile: Profile) -> Descriptor:
     disks = read_disks(envelope, references, hardware.drives, profile, faults)
     capacity = disks[0].capacity_bytes if len(disks) == 1 else None
     application = read_application(envelope, hardware, capacity, profile, faults)
-    return Descriptor(faults.faults, references, disks, application, True)
+    prefix = next((name for name, uri in parsed.root.nsmap.items() if name and f"{{{uri}}}" == OVF), "ovf")
+    return Descriptor(faults.faults, references, disks, application, True, prefix)

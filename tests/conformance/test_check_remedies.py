@@ -1,0 +1,48 @@
+"""What findings tell to do: names of the package itself, texts to be pasted, and one remedy for one cause."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from byte_steps import Step
+from corpus import Case, build
+from judging import judge
+
+
+def descriptor(replace: str, by: str) -> Step:
+    return {"in": "descriptor", "replace": replace, "by": by}
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A defect, by the corpus's words; how many findings the requirement has, and what the first one says to do."""
+
+    name: str
+    requirement: str
+    remedy: str
+    steps: tuple[Step, ...]
+    base: str = "terminating"
+    findings: int = 1
+    where: str = ""
+
+
+_ACL_FILE = '<ovf:File ovf:id="acl" ovf:href="auth/acl.xml"/>'
+ADVICE = (
+    Advice("ACL without a File", "PKG-003", f"add {_ACL_FILE} to", (descriptor(_ACL_FILE, ""),)),
+    Advice("ACL without a File, another prefix", "PKG-003", '<o:File o:id="acl" o:href="auth/acl.xml"/>',
+           (descriptor(_ACL_FILE, ""), descriptor("ovf:", "o:"), descriptor("xmlns:ovf", "xmlns:o"),
+            descriptor(">o:/disk/", ">ovf:/disk/"))),
+    Advice("href of a path", "PKG-010", 'ovf:href="disk.qcow2"', (descriptor('href="disk', 'href="./disk'),)),
+    Advice("href and size", "PKG-010", 'ovf:href="disk.qcow2"',
+           (descriptor('href="disk', 'href="./disk'), descriptor('ovf:size="{size}"', 'ovf:size="7"')), findings=2),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("advice", [pytest.param(advice, id=advice.name) for advice in ADVICE])
+def test_a_remedy_can_be_followed(advice: Advice, tmp_path: Path) -> None:
+    outcome = judge(tmp_path, build(Case(advice.name, base=advice.base, steps=advice.steps))).outcomes[
+        advice.requirement
+    ]
+    assert len(outcome.findings) == advice.findings, outcome
+    assert advice.remedy in outcome.findings[0].remedy
+    assert advice.where in outcome.findings[0].where
