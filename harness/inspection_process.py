@@ -101,7 +101,7 @@ def _guests(opened: Sequence[FilesystemVolume], volumes: list[Volume]) -> tuple[
             volumes.append(Volume(one.stretch.name, one.files.kind, "unread", str(error)))
             continue
         (roots if system else rest).append(one)
-        volumes.append(Volume(one.stretch.name, one.files.kind, "read", system=system))
+        volumes.append(Volume(one.stretch.name, one.files.kind, one.state, system=system))
     guests: list[_Guest] = []
     mounted: list[FilesystemVolume] = []
     for root in roots:

@@ -4,9 +4,11 @@ mounted where in a guest."""
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from conformance.errors import SubjectError
 from conformance.inspection import Volume, lvm
+from conformance.inspection.journal import holds_changes
 from conformance.inspection.partitions import NO_FILES, Partition, read_partitions
 from conformance.inspection.signatures import EMPTY, LVM, SWAP, Label, Read, identify, label_of
 from conformance.package.clusters import GuestDisk
@@ -41,6 +43,7 @@ class FilesystemVolume:
     stretch: Stretch
     files: FileSystem
     names: tuple[str, ...]
+    state: Literal["read", "not unmounted"]
 
 
 def find_volumes(disk: GuestDisk) -> Iterator[Volume | FilesystemVolume]:
@@ -83,7 +86,8 @@ def _opened(stretch: Stretch, kind: str) -> Volume | FilesystemVolume:
         return Volume(stretch.name, kind, "unread", str(error))
     label: Label = label_of(kind, stretch.read)
     names = (f"UUID={label.uuid}", f"/dev/disk/by-uuid/{label.uuid}", f"LABEL={label.label}")
-    return FilesystemVolume(stretch, files, (*stretch.names, *names))
+    state: Literal["read", "not unmounted"] = "not unmounted" if holds_changes(kind, stretch.read) else "read"
+    return FilesystemVolume(stretch, files, (*stretch.names, *names), state)
 
 
 def _logical_volumes(pools: Sequence[Stretch]) -> Iterator[Volume | FilesystemVolume]:

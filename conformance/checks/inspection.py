@@ -64,7 +64,7 @@ def _settled(findings: Iterable[Finding], doubt: str, unread: str, reason: str) 
 
 def _unread(seen: Inspection) -> str:
     """Why not all of the image is known; "" where it is."""
-    volumes = [one.name for one in _unread_volumes(seen)]
+    volumes = [one.name for one in (*_unread_volumes(seen), *_not_unmounted(seen))]
     places = [*volumes, *(_at(one.volume, one.path) for one in seen.unread)]
     more = f" and {len(places) - 1} more" if len(places) > 1 else ""
     return f"not all of the image could be read: {places[0]}{more} (IMG-005)" if places else ""
@@ -74,6 +74,10 @@ def _unread_volumes(seen: Inspection) -> list[Volume]:
     """Those that count: an initramfs beside an installed system is that system's own copy of a few files."""
     installed = any(one.system and one.kind != "cpio" for one in seen.volumes)
     return [one for one in seen.volumes if one.state == "unread" and not (one.kind == "cpio" and installed)]
+
+
+def _not_unmounted(seen: Inspection) -> list[Volume]:
+    return [one for one in seen.volumes if one.state == "not unmounted"]
 
 
 def _family(package: Package, seen: Inspection) -> Outcome:
@@ -175,6 +179,16 @@ def _readable(package: Package, seen: Inspection) -> Outcome:
         _finding(package, expected, ": ".join(filter(None, (one.kind, one.trouble))), one.name, remedy)
         for one in _unread_volumes(seen)
     ]
+    findings += [
+        _finding(
+            package,
+            "file systems that were unmounted: what the guest will see is what was looked at",
+            f"{one.kind}: the file system was not unmounted: its journal holds changes that nobody has read",
+            one.name,
+            f"shut the guest down before sealing, or run {_replay(one)} on the file system, {_SEAL}",
+        )
+        for one in _not_unmounted(seen)
+    ]
     repair = f"repair it: e2fsck -f, or xfs_repair, on the volume, {_SEAL}"
     findings += [
         _finding(package, "files and folders that can be read", one.why, _at(one.volume, one.path), repair)
@@ -188,6 +202,10 @@ def _readable(package: Package, seen: Inspection) -> Outcome:
     beside = [f"{one.name} ({one.kind})" for one in seen.volumes if one.state == "unread"]
     remark = f"; not read, and not needed: {', '.join(beside)}" if beside else ""
     return failed(findings) if findings else passed(f"{', '.join(read)}{remark}")
+
+
+def _replay(volume: Volume) -> str:
+    return "mount and umount" if volume.kind == "xfs" else "e2fsck -fy"
 
 
 def _quoted(name: str) -> str:

@@ -10,12 +10,13 @@ class Volume:
     """A part of the disk that has a content of its own: a partition, a logical volume, an initramfs.
 
     kind is "ext4", "xfs", "FAT", "cpio", "swap" ..., "" where it is not known. "no files" is what holds none by its
-    nature: swap, boot code, an empty partition. trouble says why an unread volume was not read.
+    nature: swap, boot code, an empty partition. trouble says why an unread volume was not read. What was not unmounted
+    was read, but for the changes that its journal holds.
     """
 
     name: str
     kind: str
-    state: Literal["read", "no files", "unread"]
+    state: Literal["read", "no files", "unread", "not unmounted"]
     trouble: str = ""
     system: bool = False
     """Whether it is the root of a system that boots."""

@@ -52,6 +52,7 @@ CASES: list[tuple[str, Inspection | None, Sequence[Verdict]]] = [
     ("no system", Inspection((BOOT,)), (N, N, N, N, F)),
     ("nothing that is read", Inspection((LOCKED,)), (N, N, N, N, F)),
     ("a volume that is not read", seen(volumes=(ROOT, LOCKED)), (N, N, N, N, F)),
+    ("a journal not replayed", seen(volumes=(replace(ROOT, state="not unmounted"),)), (N, N, N, N, F)),
     ("a file that is not read", seen(unread=(Unread("partition 2", "/etc/x", "damaged"),)), (N, N, N, N, F)),
     ("an initramfs beside a system", seen(volumes=(ROOT, Volume("initrd", "cpio", "unread", "LZO"))), (P, P, P, P, P)),
     ("an initramfs alone", Inspection((BOOT, Volume("initrd", "cpio", "unread", "LZO"))), (N, N, N, N, F)),

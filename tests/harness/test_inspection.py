@@ -302,6 +302,35 @@ def test_a_volume_beside_a_system_that_cannot_be_read(bench: Workbench) -> None:
     assert verdicts(outcomes) == dict(zip(IDS, ("not judged", "fail", "not judged", "not judged", "fail"), strict=True))
 
 
+def _dirty_ext(bench: Workbench) -> Part:
+    part = bench.ext(RED_HAT)
+    run("debugfs", "-w", "-R", "feature needs_recovery", part.path)
+    return part
+
+
+def _dirty_xfs(bench: Workbench) -> Part:
+    """Behind the record of the unmount another one, of a transaction."""
+    part = bench.xfs(RED_HAT)
+    data = part.path.read_bytes()
+    at = data.index(b"\xfe\xed\xba\xbe")
+    record = bytearray(data[at : at + 1024])
+    record[20:24] = (2).to_bytes(4, "big")  # its block
+    record[512 + 9] = 0
+    with part.path.open("r+b") as file:
+        file.seek(at + 1024)
+        file.write(record)
+    return part
+
+
+@pytest.mark.parametrize("make", [_dirty_ext, _dirty_xfs])
+def test_a_file_system_that_was_not_unmounted_fails(make: Callable[[Workbench], Part], bench: Workbench) -> None:
+    """What its journal holds the guest will see, and nobody here."""
+    outcomes = judge(bench.package(bench.mbr([make(bench)])))
+    assert verdicts(outcomes) == {identity: "fail" if identity == "IMG-005" else "not judged" for identity in IDS}
+    (finding,) = outcomes["IMG-005"].findings
+    assert "was not unmounted: its journal holds changes" in finding.seen and "shut the guest down" in finding.remedy
+
+
 def test_a_damaged_folder_is_named(bench: Workbench) -> None:
     part = bench.ext({**RED_HAT, "etc/app/key": b"x"})
     run("debugfs", "-w", "-R", "set_inode_field /etc/app block[0] 0", part.path)  # the magic of its extents
