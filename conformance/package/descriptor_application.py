@@ -5,7 +5,7 @@ further id. What follows is one function a requirement.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -147,11 +147,8 @@ def _read_nics(
             if name in networks:
                 faults.add("DSC-004", element, "each Network once", f"{name[:80]!r} again", "delete one of them")
             networks.add(name)
-    for element, name in zip(section.findall(f"{RACS}Nic"), nics, strict=True):
-        if name not in networks:
-            remedy = "add the Network to the NetworkSection"
-            seen = f"{name[:80]!r}, which is not there"
-            faults.add("DSC-004", element, "a network of the NetworkSection", seen, remedy)
+    if _judge_names(envelope, section, hardware, networks, faults):
+        return nics  # the order says nothing while a name is wrong
     if nics != hardware.nics and envelope.hardware is not None:
         seen = f"hardware on {_join(hardware.nics)}, racs:Nic on {_join(nics)}"
         remedy = "give racs:Nic in the order of the Ethernet items, each with its item's Connection as its network"
@@ -160,6 +157,32 @@ def _read_nics(
         expected = f"NICs of a {kind} app: " + ", or ".join(_join(allowed) for allowed in _NICS[kind])
         faults.add("DSC-004", section, expected, _join(nics), "declare these networks, in this order")
     return nics
+
+
+def _judge_names(
+    envelope: Envelope, section: etree._Element, hardware: Hardware, networks: Collection[str], faults: Collector
+) -> bool:
+    """DSC-004: whether a racs:Nic or an Ethernet item's Connection names what is no network; a misspelt one is to be
+    written as the other of the two has it."""
+    elements = section.findall(f"{RACS}Nic")
+    nics = [element.get("network", "") for element in elements]
+    expected, found = f"a network of the NetworkSection ({_join(sorted(networks))})", False
+    for at, (element, name) in enumerate(zip(elements, nics, strict=True)):
+        if name not in networks:
+            other = hardware.nics[at] if at < len(hardware.nics) else ""
+            remedy = f'write network="{other}"' if other in networks else "add the Network to the NetworkSection"
+            faults.add("DSC-004", element, expected, f"{name[:80]!r}, which is not there", remedy)
+            found = True
+    connections = list(envelope.hardware.iter("{*}Connection")) if envelope.hardware is not None else []
+    for at, name in enumerate(hardware.nics):
+        if name and name not in {*networks, *nics}:
+            other = nics[at] if at < len(nics) else ""
+            element = next(one for one in connections if (one.text or "").strip() == name)
+            wanted = other if other in networks else "a name of the NetworkSection"
+            remedy = f"write <rasd:Connection>{wanted}</rasd:Connection>"
+            faults.add("DSC-004", element, expected, f"{name[:80]!r}, which is not there", remedy)
+            found = True
+    return found
 
 
 def _join(names: Sequence[str]) -> str:

@@ -35,6 +35,12 @@ ADVICE = (
     Advice("href of a path", "PKG-010", 'ovf:href="disk.qcow2"', (descriptor('href="disk', 'href="./disk'),)),
     Advice("href and size", "PKG-010", 'ovf:href="disk.qcow2"',
            (descriptor('href="disk', 'href="./disk'), descriptor('ovf:size="{size}"', 'ovf:size="7"')), findings=2),
+    Advice("typo in a Connection", "DSC-004", "write <rasd:Connection>user-plane</rasd:Connection>",
+           (descriptor(">user-plane</rasd", ">userplane</rasd"),), where="rasd:Connection (line"),
+    Advice("typo in a Nic", "DSC-004", 'write network="user-plane"',
+           (descriptor('<racs:Nic network="user-plane"', '<racs:Nic network="userplane"'),), where="racs:Nic[2] (line"),
+    Advice("typo in a Network", "DSC-004", "add the Network to the NetworkSection",
+           (descriptor('ovf:name="user-plane"', 'ovf:name="userplane"'),), where="racs:Nic[2] (line"),
 )  # fmt: skip
 
 
