@@ -37,12 +37,14 @@ def judge_trace(requirement: Requirement, trace: Trace, profile: Profile) -> Out
 
 def judge_package(requirement: Requirement, package: "Package", profile: Profile, trust: "Trust") -> Outcome:
     """The verdict of one requirement of scope "package"."""
+    from conformance.checks.remedies import with_names  # only who judges a package pays for its readers
+
     check = package_check(requirement.id)
     if check is None:
         return not_judged("it has no check in this version of the suite")
     if package.application is not None and not requirement.applies_to(package.application):
         return not_applicable(_why_not(requirement))
-    outcome = check(package, profile, trust)
+    outcome = with_names(check(package, profile, trust), package)
     return (
         replace(outcome, evidence=_looked_at(requirement.id, package)) if outcome.verdict is Verdict.PASS else outcome
     )

@@ -9,14 +9,20 @@ from dataclasses import dataclass
 
 from conformance.package import Package
 from conformance.package.archive import Member
+from conformance.package.certificate import MEND as SIGN
 from conformance.package.certificate import Trust
-from conformance.package.header import ACL_PATH, PACK
+from conformance.package.header import ACL_PATH, PACK, TAR
 from conformance.package.manifest import MEND, Entry, Manifest
 from conformance.profile import Profile
 from conformance.verdict import Finding, Outcome, counted, failed, not_judged, passed
 
 PARTS = (".ovf", ".mf", ".cert")
 _UNLISTED = (".mf", ".cert")
+_MAKE = {
+    ".ovf": f"write one, as examples/goon/goon.ovf is, or an app.toml for `./racs build-ova`; then {PACK}",
+    ".mf": f"{MEND}; then {TAR}",
+    ".cert": f"{SIGN}; then {TAR}",
+}
 
 
 def settled(findings: Iterable[Finding], doubt: str, reason: str) -> Outcome:
@@ -101,7 +107,7 @@ def check_set(package: Package, profile: Profile, trust: Trust) -> Outcome:
     findings = [_of_member(one.expected, one.seen, one.member, one.remedy) for one in strangers(package)]
     if not doubt:
         missing = [suffix for suffix in PARTS if not package.archive.ending(suffix)]
-        findings += [Finding(f"one {suffix}", "none", "the archive", PACK) for suffix in missing]
+        findings += [Finding(f"one {suffix}", "none", "the archive", _MAKE[suffix]) for suffix in missing]
         findings += _not_there(package)
     count = len(package.archive.members)
     return settled(

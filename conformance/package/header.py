@@ -33,10 +33,12 @@ _TYPES = {
     b"K": "a GNU long link name",
     b"S": "a GNU sparse file",
 }
-PACK = (
-    "pack it again with `./racs build-ova`, or: tar --format=ustar --owner=0 --group=0 -cf NAME.ova "
-    "NAME.ovf NAME.mf NAME.cert IMAGE.qcow2 auth/acl.xml (without the last where the app does not use the bus)"
+WITHOUT_ACL = " (without the last where the app does not use the bus)"
+TAR = (  # -h: files in place of symbolic links
+    "tar --format=ustar -h --owner=0 --group=0 -cf NAME.ova NAME.ovf NAME.mf NAME.cert IMAGE.qcow2 auth/acl.xml"
+    + WITHOUT_ACL
 )
+PACK = f"pack it again with `./racs build-ova`, or: {TAR}"
 
 
 @dataclass(frozen=True, slots=True)

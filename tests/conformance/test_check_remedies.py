@@ -41,6 +41,17 @@ ADVICE = (
            (descriptor('<racs:Nic network="user-plane"', '<racs:Nic network="userplane"'),), where="racs:Nic[2] (line"),
     Advice("typo in a Network", "DSC-004", "add the Network to the NetworkSection",
            (descriptor('ovf:name="user-plane"', 'ovf:name="userplane"'),), where="racs:Nic[2] (line"),
+    Advice("no manifest", "PKG-003", 'for f in app.ovf disk.qcow2 auth/acl.xml; do printf "SHA256(%s)',
+           ({"in": "archive", "drop": "app.mf"},)),
+    Advice("no manifest, off the bus", "PKG-003", "for f in app.ovf disk.qcow2; do",
+           ({"in": "archive", "drop": "app.mf"}, {"in": "archive", "leave_out": "auth/acl.xml"},
+            descriptor(_ACL_FILE, ""), {"in": "descriptor", "pattern": "<racs:Features>.*</racs:Features>", "by": ""})),
+    Advice("no certificate", "PKG-003", "openssl dgst -sha256 -sign key.pem app.mf |",
+           ({"in": "archive", "drop": "app.cert"},)),
+    Advice("no descriptor", "PKG-003", "examples/goon/goon.ovf", ({"in": "archive", "leave_out": "app.ovf"},)),
+    Advice("a symbolic link", "PKG-001",
+           "tar --format=ustar -h --owner=0 --group=0 -cf app.ova app.ovf app.mf app.cert disk.qcow2 auth/acl.xml",
+           ({"in": "archive", "header": "disk.qcow2", "field": "magic", "text": "ustar  "},)),
 )  # fmt: skip
 
 
