@@ -10,7 +10,7 @@ from conformance.package.header import PACK
 from conformance.profile import Profile
 from conformance.verdict import Finding, Outcome, not_judged
 
-_BUILD = "./racs build-ova fills in what belongs to the image"
+_BUILD = "which `./racs build-ova` fills in"
 
 
 def check_declaration(package: Package, profile: Profile, trust: Trust) -> Outcome:
@@ -43,7 +43,7 @@ def _file(reference: Reference, package: Package) -> Iterator[Finding]:
         yield Finding(f"an href that names the image, {named}", f"{reference.href[:80]!a}", where, remedy)
     for member in members[:1]:
         if reference.size not in (None, member.size):
-            remedy = f'set ovf:size="{member.size}"; {_BUILD}'
+            remedy = f'set ovf:size="{member.size}" and sign again, or write ovf:size="{{size}}", {_BUILD}'
             yield Finding(f"ovf:size {member.size}, as the member is", f"{reference.size}", where, remedy)
 
 
@@ -51,7 +51,8 @@ def _capacity(disk: Disk, package: Package) -> Iterator[Finding]:
     header, declared = package.header, disk.capacity_bytes
     if header and declared is not None and declared != header.virtual_size:
         size = header.virtual_size
-        remedy = f'set ovf:capacity="{size}" ovf:capacityAllocationUnits="byte"; {_BUILD}'
+        remedy = f'set ovf:capacity="{size}" ovf:capacityAllocationUnits="byte" and sign again'
+        remedy += f', or write ovf:capacity="{{capacity}}" without a unit, {_BUILD}'
         where = f"the descriptor's DiskSection, Disk {disk.id!a}"
         yield Finding(f"a capacity of {size} bytes, the image's virtual size", f"{declared} bytes", where, remedy)
 

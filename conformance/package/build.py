@@ -132,15 +132,17 @@ def _chunks(image: BinaryIO) -> Iterator[bytes]:
 def _judge_image(described: Descriptor, image: _Image) -> Reference:
     """The File of the one disk, whose figures agree with the image."""
     disk, reference = _image_of(described)
+    expected, seen, remedy = list[str](), list[str](), list[str]()
     if reference.size != image.size:
-        seen = "none" if reference.size is None else str(reference.size)
-        remedy = 'write ovf:size="{size}" and it is filled in'
-        raise SubjectError(f'ovf:size="{image.size}" on the image\'s File', seen, "descriptor", remedy, "PKG-010")
+        expected.append(f'ovf:size="{image.size}" on the image\'s File')
+        seen.append("none" if reference.size is None else str(reference.size))
+        remedy.append('write ovf:size="{size}" and it is filled in')
     if disk.capacity_bytes != image.virtual_size:
-        seen = "no number" if disk.capacity_bytes is None else f"{disk.capacity_bytes} bytes"
-        remedy = 'write ovf:capacity="{capacity}" without capacityAllocationUnits and it is filled in'
-        expected = f"a capacity of {image.virtual_size} bytes, the image's virtual size"
-        raise SubjectError(expected, seen, "descriptor", remedy, "PKG-010")
+        expected.append(f"a capacity of {image.virtual_size} bytes, the image's virtual size")
+        seen.append("no number" if disk.capacity_bytes is None else f"{disk.capacity_bytes} bytes")
+        remedy.append('write ovf:capacity="{capacity}" without capacityAllocationUnits and it is filled in')
+    if expected:
+        raise SubjectError("; ".join(expected), "; ".join(seen), "descriptor", "; ".join(remedy), "PKG-010")
     return reference
 
 

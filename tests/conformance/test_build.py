@@ -133,6 +133,15 @@ def test_parts_that_contradict_each_other(edit: object, expected: str) -> None:
     assert target.getvalue() == b""
 
 
+def test_all_that_is_wrong_about_the_image_is_told_at_once() -> None:
+    wrong = GOON.replace(b"{size}", b"17").replace(b"{capacity}", b"18")
+    with pytest.raises(SubjectError) as caught:
+        build(replace(request(), descriptor=wrong))
+    assert f'ovf:size="{len(IMAGE)}"' in caught.value.expected and f"{1 << 20} bytes" in caught.value.expected
+    assert caught.value.seen == "17; 18 bytes"
+    assert 'ovf:size="{size}"' in caught.value.remedy and 'ovf:capacity="{capacity}"' in caught.value.remedy
+
+
 @pytest.mark.parametrize("image", [b"", bytes(4096), b"QFI\xfb", make_qcow2(bits=9)[:50]])
 def test_an_image_that_is_none(image: bytes) -> None:
     with pytest.raises(SubjectError, match=r"qcow2|header"):
