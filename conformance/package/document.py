@@ -157,7 +157,9 @@ def validate(root: etree._Element, schema: str, name: str) -> tuple[Finding, ...
     for error in rules.error_log:  # type: ignore[attr-defined]  # lxml-stubs forget that a log is iterable
         where = f"{name}, {_resolve(root, error.path)} (line {error.line})"
         seen = _shorten(error.message)
-        found.setdefault((where, seen), Finding(f"a document valid by {schema}", seen, where, _remedy(error.message)))
+        found.setdefault(
+            (where, seen), Finding(f"a document valid by {schema}", seen, where, _remedy(error.message, schema))
+        )
         if len(found) == FINDINGS_MAX:
             break
     return tuple(found.values())
@@ -188,11 +190,20 @@ _REMEDIES = (
      "give each hardware item ElementName and InstanceID, children in alphabetical order, all in the item's namespace"),
     ("is required but missing", "add the attribute; in OVF every attribute carries the prefix, as in ovf:href"),
     ("not expected", "compare the order and the names of the elements with examples/goon/goon.ovf"),
+    ("", "compare it with examples/goon/goon.ovf"),
+)  # fmt: skip
+_ACL_REMEDIES = (
+    ("No matching global declaration",
+     'begin with <acl xmlns="urn:racs:acl:1" application="ID">, as examples/goon/auth/acl.xml does'),
+    ("'enumeration'", 'write access="publish" or access="subscribe"; an app that does both has a rule for each'),
+    ("is required but missing", "add the attribute, without a prefix, as in examples/goon/auth/acl.xml"),
+    ("", "compare it with examples/goon/auth/acl.xml: allow elements with access and topic, and nothing else"),
 )  # fmt: skip
 
 
-def _remedy(message: str) -> str:
-    return next((remedy for mark, remedy in _REMEDIES if mark in message), "compare it with examples/goon/goon.ovf")
+def _remedy(message: str, schema: str) -> str:
+    remedies = _ACL_REMEDIES if schema == "racs-acl.xsd" else _REMEDIES
+    return next(remedy for mark, remedy in remedies if mark in message)
 
 
 def place(name: str, element: etree._Element, attribute: str = "") -> str:

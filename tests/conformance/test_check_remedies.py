@@ -13,6 +13,10 @@ def descriptor(replace: str, by: str) -> Step:
     return {"in": "descriptor", "replace": replace, "by": by}
 
 
+def acl(replace: str, by: str) -> Step:
+    return {"in": "acl", "replace": replace, "by": by}
+
+
 @dataclass(frozen=True)
 class Advice:
     """A defect, by the corpus's words; how many findings the requirement has, and what the first one says to do."""
@@ -43,8 +47,16 @@ ADVICE = (
            (descriptor('ovf:name="user-plane"', 'ovf:name="userplane"'),), where="racs:Nic[2] (line"),
     Advice("size", "PKG-010", 'or write ovf:size="{size}", which `./racs build-ova` fills in',
            (descriptor('ovf:size="{size}"', 'ovf:size="7"'),)),
-    Advice("capacity", "PKG-010", 'or write ovf:capacity="{capacity}" without a unit, which `./racs build-ova` fills in',
+    Advice("capacity", "PKG-010",
+           'or write ovf:capacity="{capacity}" without a unit, which `./racs build-ova` fills in',
            (descriptor('ovf:capacity="{capacity}"', 'ovf:capacity="7"'),)),
+    Advice("another access", "PKG-012", 'write access="publish" or access="subscribe"',
+           (acl('access="publish"', 'access="read"'),)),
+    Advice("no topic", "PKG-012", "without a prefix, as in examples/goon/auth/acl.xml",
+           (acl(' topic="app/probe/features"', ""),)),
+    Advice("another namespace", "PKG-012", '<acl xmlns="urn:racs:acl:1" application="ID">',
+           (acl("urn:racs:acl:1", "urn:racs:acl:2"),)),
+    Advice("a text in the ACL", "PKG-012", "examples/goon/auth/acl.xml", (acl("</acl>", "all</acl>"),)),
     Advice("no manifest", "PKG-003", 'for f in app.ovf disk.qcow2 auth/acl.xml; do printf "SHA256(%s)',
            ({"in": "archive", "drop": "app.mf"},)),
     Advice("no manifest, off the bus", "PKG-003", "for f in app.ovf disk.qcow2; do",
