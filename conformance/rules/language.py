@@ -6,6 +6,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache, lru_cache
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ DEPTH_MAX = 32  # package.rule_depth_max
 _DIGITS_MAX = 10  # contract 1, bounds
 _POINTED_MAX = 80  # characters that a caret stands under, and
 _AROUND = 40  # those shown before and after them
+_SIGNS = {"=": "==", "&": "&& (in a descriptor &amp;&amp;)", "|": "||"}  # what is written for it in other languages
 
 # IANA "Assigned Internet Protocol Numbers"; upper and lower case are the same
 PROTOCOLS = {
@@ -113,7 +115,8 @@ def _parsed(text: str, characters_max: int, depth_max: int) -> Located:
         expected = "comparisons such as dst_port == 80, joined by &&, || and !"
         if not seen:
             raise _fault(text, len(text.rstrip()), 1, expected, "the end of the rule") from None
-        raise _fault(text, begin, len(seen), expected, repr(seen)) from None
+        remedy = f"write {_SIGNS[seen]}" if seen in _SIGNS else ""
+        raise _fault(text, begin, len(seen), expected, repr(seen), remedy) from None
     return _Builder(text).build(tree)
 
 
@@ -165,8 +168,8 @@ def _exceeded(fault: SubjectError, remedy: str) -> SubjectError:
     return SubjectError(fault.expected, fault.seen, fault.where, remedy, "PKG-015")
 
 
-def _fault(text: str, at: int, length: int, expected: str, seen: str) -> SubjectError:
-    return SubjectError(expected, seen, point_at(text, at, length))
+def _fault(text: str, at: int, length: int, expected: str, seen: str, remedy: str = "") -> SubjectError:
+    return SubjectError(expected, seen, point_at(text, at, length), remedy)
 
 
 def point_at(text: str, at: int, length: int) -> str:
@@ -221,7 +224,13 @@ class _Builder:
         sign: Any = str(order)
         if left not in FIELDS and right in FIELDS:
             left, right, sign = right, left, _MIRRORED[sign]
+        if left not in FIELDS and (left[0].isdigit() or left.upper() in PROTOCOLS):
+            left, right = right, left  # of two words that are no field, the one that is no value was meant as one
         field = self._field(left)
+        if FIELDS[field] is None and "/" in right:
+            network = f"{field} in {right}"
+            remedy = f"write {network if sign == '==' else f'!({network})'}"
+            raise self._wrong(right, f"an IP address for {field}", remedy)
         value = self._value(field, right)
         if not isinstance(value, int) and sign not in ("==", "!="):
             raise self._wrong(order, "== or !=, addresses have no order (a network is `in` a CIDR)")
@@ -229,7 +238,10 @@ class _Builder:
 
     def _field(self, token: "Token") -> str:
         if token not in FIELDS:
-            raise self._wrong(token, f"one of the fields {', '.join(FIELDS)}")
+            meant = get_close_matches(token.lower(), FIELDS, 1)
+            raise self._wrong(
+                token, f"one of the fields {', '.join(FIELDS)}", *(f"did you mean {one}?" for one in meant)
+            )
         return str(token)
 
     def _value(self, field: str, token: "Token") -> Value:
@@ -246,7 +258,7 @@ class _Builder:
             raise self._wrong(token, f"{kind} for {field}")
         self._bound_digits(token, token)
         if int(token) > largest:
-            raise self._wrong(token, f"a number from 0 to {largest} for {field}")
+            raise self._wrong(token, f"a number from 0 to {largest} for {field}", f"write a number from 0 to {largest}")
         return int(token)
 
     def _network(self, field: str, token: "Token") -> Network:
@@ -260,7 +272,7 @@ class _Builder:
         except ValueError:
             raise self._wrong(token, "a CIDR such as 203.0.113.0/24") from None
         if network.network_address != ip_address(address):
-            raise self._wrong(token, f"no host bits in a CIDR: {network}")
+            raise self._wrong(token, f"no host bits in a CIDR: {network}", f"write {network}")
         return network
 
     def _bound_digits(self, token: "Token", digits: str) -> None:
@@ -269,8 +281,8 @@ class _Builder:
             remedy = "write the number without leading zeros"
             raise _exceeded(_fault(self._text, token.start_pos or 0, len(token), expected, seen), remedy)
 
-    def _wrong(self, token: "Token", expected: str) -> SubjectError:
-        return _fault(self._text, token.start_pos or 0, len(token), expected, repr(str(token)))
+    def _wrong(self, token: "Token", expected: str, remedy: str = "") -> SubjectError:
+        return _fault(self._text, token.start_pos or 0, len(token), expected, repr(str(token)), remedy)
 
 
 _MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}

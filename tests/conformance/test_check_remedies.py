@@ -70,6 +70,27 @@ ADVICE = (
            ({"in": "archive", "header": "disk.qcow2", "field": "magic", "text": "ustar  "},)),
 )  # fmt: skip
 
+RULES = (
+    ("80==dstport", "did you mean dst_port?"),
+    ("dport==80", "did you mean dst_port?"),
+    ("DST_PORT==80", "did you mean dst_port?"),
+    ("TCP==protocol", "did you mean proto?"),
+    ("dst_ip==198.51.100.0/24", "write dst_ip in 198.51.100.0/24"),
+    ("198.51.100.0/24!=dst_ip", "write !(dst_ip in 198.51.100.0/24)"),
+    ("dst_ip in 198.51.100.7/24", "write 198.51.100.0/24"),
+    ("dst_port==70000", "write a number from 0 to 65535"),
+    ("dst_port=80", "write =="),
+    ("dst_port==80 &amp; proto==TCP", "write &&"),
+    ("dst_port==80 | proto==TCP", "write ||"),
+)
+
+
+@pytest.mark.parametrize(("rule", "remedy"), RULES)
+def test_a_rule_is_told_as_it_was_meant(rule: str, remedy: str, tmp_path: Path) -> None:
+    steps: tuple[Step, ...] = ({"in": "descriptor", "pattern": '(="uplink">)[^<]*', "by": rf"\g<1>{rule}"},)
+    judged = judge(tmp_path, build(Case(rule, base="transparent", steps=steps)))
+    assert remedy in judged.outcomes["DSC-005"].findings[0].remedy
+
 
 @pytest.mark.parametrize("advice", [pytest.param(advice, id=advice.name) for advice in ADVICE])
 def test_a_remedy_can_be_followed(advice: Advice, tmp_path: Path) -> None:
