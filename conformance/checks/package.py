@@ -47,7 +47,8 @@ def _check_acl(package: Package, profile: Profile, trust: Trust) -> Outcome:
     application = package.application
     if application and package.acl and package.acl.application not in ("", application.id):
         expected = f"application={application.id!r}, the descriptor's id"
-        findings.append(Finding(expected, package.acl.application[:40], ACL_PATH, _MEND_ACL))
+        remedy = f'write application="{application.id}" in the acl element, and its topics below that id; sign again'
+        findings.append(Finding(expected, package.acl.application[:40], package.acl.where, remedy))
     return settled(findings, acl_doubt(package), f"{ACL_PATH} is this application's")
 
 

@@ -1,7 +1,7 @@
 """auth/acl.xml: what an app may publish and subscribe (contract 5), and MQTT's topic filters (MQTT 5.0 section 4.7)."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
@@ -25,6 +25,8 @@ class AccessList:
     faults: tuple[Fault, ...]
     application: str = ""
     permissions: tuple[Permission, ...] = ()
+    where: str = field(default=PATH, compare=False)
+    """Where it names the application."""
 
 
 def read(data: bytes, profile: Profile) -> AccessList:
@@ -40,12 +42,13 @@ def read(data: bytes, profile: Profile) -> AccessList:
     findings = document.validate(parsed.root, "racs-acl.xsd", PATH)
     application = parsed.root.get("application", "")
     rules = [_Rule.of(element) for element in parsed.root.iter(f"{{{_NAMESPACE}}}allow")]
+    where = document.place(PATH, parsed.root, "application")
     faults = [Fault("PKG-012", finding) for finding in findings]
     if not findings:
         sound = [rule for rule in rules if not _overreach(rule.permission, application)]
         faults += islice(_excessive(rules, application), document.FINDINGS_MAX)
         faults += islice(_shadowed(sound), document.FINDINGS_MAX)
-    return AccessList(tuple(faults), application, tuple(rule.permission for rule in rules if rule.readable))
+    return AccessList(tuple(faults), application, tuple(rule.permission for rule in rules if rule.readable), where)
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,14 @@ def signed_by(certificate: x509.Certificate, signature: bytes, data: bytes) -> b
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A line, 1-based, and a byte of the file."""
+
+    line: int
+    offset: int
+
+
 class _Reader:
     """One pass over the lines; position and line number are those of the line that comes next."""
 
@@ -118,7 +126,8 @@ class _Reader:
 
     def read(self) -> CertificateFile:
         if self._lines[-1]:
-            self._fault("a line feed at the end of the last line", "none")
+            end = _Place(len(self._lines), sum(map(len, self._lines)) + len(self._lines) - 1)
+            self._fault("a line feed at the end of the last line", "none", "add it: echo >> NAME.cert", place=end)
         else:
             self._lines.pop()
         signature = self._signature()
@@ -134,12 +143,18 @@ class _Reader:
         self._offset += len(line) + 1
         return line
 
-    def _fault(self, expected: str, seen: str, remedy: str = MEND, requirement: str = "PKG-006") -> None:
-        """Note a defect at the line that was read last."""
+    def _last(self) -> _Place:
+        """The line that was read last."""
         before = self._lines[self._number - 1] if self._number else b""
-        offset = self._offset - len(before) - 1 if self._number else 0
-        where = f"{self._name}, line {max(self._number, 1)} (byte {offset})"
-        finding = Finding(expected, seen, where, remedy, (f"package:{self._name}@{offset}",))
+        return _Place(max(self._number, 1), self._offset - len(before) - 1 if self._number else 0)
+
+    def _fault(
+        self, expected: str, seen: str, remedy: str = MEND, requirement: str = "PKG-006", place: _Place | None = None
+    ) -> None:
+        """Note a defect; without a place at the line that was read last."""
+        place = place or self._last()
+        where = f"{self._name}, line {place.line} (byte {place.offset})"
+        finding = Finding(expected, seen, where, remedy, (f"package:{self._name}@{place.offset}",))
         self._faults.append(Fault(requirement, finding))
 
     def _signature(self) -> Signature | None:
@@ -167,14 +182,14 @@ class _Reader:
             while self._number < len(self._lines) and not _BEGIN.fullmatch(self._lines[self._number]):
                 self._next()
             return
-        label, first, body = begin[1], self._number, []
+        label, first, start, body = begin[1], self._number, self._last(), []
         while self._number < len(self._lines) and not self._lines[self._number].startswith(b"-----"):
             body.append(self._next())
         whole = self._number < len(self._lines) and self._next() == b"-----END " + label + b"-----"
         if label != b"CERTIFICATE":
             shown = f"a block {label.decode('ascii')!r} from line {first} on"
             remedy = _MEND_KEY if b"PRIVATE KEY" in label else _MEND_BLOCK.get(label, "delete the block")
-            self._fault("CERTIFICATE blocks only", shown, remedy)
+            self._fault("CERTIFICATE blocks only", shown, remedy, place=start)
         elif not whole:
             self._fault("-----END CERTIFICATE----- behind the block", f"none for the block from line {first} on")
         elif (der := _decode(body)) is None:

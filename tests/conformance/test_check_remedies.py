@@ -31,6 +31,7 @@ class Advice:
 
 
 _ACL_FILE = '<ovf:File ovf:id="acl" ovf:href="auth/acl.xml"/>'
+_KEY = "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"
 ADVICE = (
     Advice("ACL without a File", "PKG-003", f"add {_ACL_FILE} to", (descriptor(_ACL_FILE, ""),)),
     Advice("ACL without a File, another prefix", "PKG-003", '<o:File o:id="acl" o:href="auth/acl.xml"/>',
@@ -57,6 +58,13 @@ ADVICE = (
     Advice("another namespace", "PKG-012", '<acl xmlns="urn:racs:acl:1" application="ID">',
            (acl("urn:racs:acl:1", "urn:racs:acl:2"),)),
     Advice("a text in the ACL", "PKG-012", "examples/goon/auth/acl.xml", (acl("</acl>", "all</acl>"),)),
+    Advice("no last line feed", "PKG-006", "echo >> app.cert", ({"in": "certificate", "keep": -1},),
+           where="app.cert, line 19 (byte "),
+    Advice("private key", "PKG-006", "burnt", ({"in": "certificate", "append": _KEY},),
+           where="app.cert, line 20 (byte "),
+    Advice("ACL of another app", "PKG-012", 'write application="probe"',
+           (acl('application="probe"', 'application="other"'), acl("app/probe/", "app/other/")),
+           where="auth/acl.xml, /acl:acl/@application (line 2)"),
     Advice("no manifest", "PKG-003", 'for f in app.ovf disk.qcow2 auth/acl.xml; do printf "SHA256(%s)',
            ({"in": "archive", "drop": "app.mf"},)),
     Advice("no manifest, off the bus", "PKG-003", "for f in app.ovf disk.qcow2; do",
