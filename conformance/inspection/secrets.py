@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from conformance.inspection.keystores import find_key
+
 Kind = Literal["private key", "shell history", "cloud credential"]
 
 
@@ -26,7 +28,7 @@ _PEM_NAMES = {b"OPENSSH ": "an OpenSSH private key", b"PGP ": "an OpenPGP privat
 _OTHER_KEYS = (
     (re.compile(rb"^PuTTY-User-Key-File-\d: ", re.M), "a PuTTY private key"),
     (re.compile(rb"\bAGE-SECRET-KEY-1[0-9A-Z]{58}\b"), "an age private key"),
-    (re.compile(rb"^\s*PrivateKey\s*=\s*[A-Za-z0-9+/]{43}=\s*$", re.M), "a WireGuard private key"),
+    (re.compile(rb"^[ \t]*PrivateKey\s*=\s*[A-Za-z0-9+/]{43}=\s*$", re.M), "a WireGuard private key"),
 )
 # dropbear's files begin with the type as an SSH string, DER with a sequence of version and algorithm or modulus
 # (RFC 5958 2, RFC 8017 A.1.2, RFC 5915 3).
@@ -52,10 +54,16 @@ def _credential(what: str, content: bytes, path: str = "") -> _Credential:
     return _Credential(what, re.compile(path), re.compile(content, re.M))
 
 
+# What stands for a value that is not there: $NAME, ${...}, $(...), <...>, {{...}}, %..., ***, xxxx. $6$ begins a hash.
+_VALUE = rb"(?!\$[{(]|\$[A-Za-z_]\w*(?![\w$])|<|\{\{|%|\*\*\*|(?i:x{4}))[^\s\"'#]"
+
 _CREDENTIALS = (
     _credential("an AWS secret access key",
-                rb"aws_secret_access_key[\"']?\s*[=:]\s*[\"']?[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])"),
-    _credential("an AWS secret access key", rb"^\s*[^#\s]*secret_access_key\s*=\s*\S", r"/\.aws/credentials$"),
+                rb"(?i:aws_secret_access_key)[\"']?\s*[=:]\s*[\"']?(?!(?i:x{4}))[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])"),
+    _credential("an AWS login",
+                rb'"(?:[sS]ecretAccessKey|[sS]essionToken|accessToken|refreshToken|clientSecret)"\s*:\s*"' + _VALUE
+                + rb'[^"\n]{7}', r"/\.aws/"),
+    _credential("an AWS secret access key", rb"^[ \t]*[^#\s]*secret_access_key\s*=\s*\S", r"/\.aws/credentials$"),
     _credential("a Google Cloud service account's key", rb'"type"\s*:\s*"service_account"'),
     _credential("a Google Cloud login", rb"(?s).",
                 r"/gcloud/(?:(?:credentials|access_tokens)\.db$|legacy_credentials/)"),
@@ -63,21 +71,27 @@ _CREDENTIALS = (
     _credential("an Azure login", rb"(?s).",
                 r"/\.azure/(?:accessTokens\.json|msal_token_cache\.\w+|service_principal_entries\.\w+)$"),
     _credential("an Azure storage key", rb"AccountKey=[A-Za-z0-9+/]{40,}={0,2}"),
-    _credential("a Kubernetes login", rb"^\s*(?:- )?(?:client-key-data|token|password):\s*[\"']?[^\s\"'#]{8}",
+    _credential("an Azure login", rb"\bAZURE_CLIENT_SECRET[\"']?[ \t]*[=:][ \t]*[\"']?" + _VALUE + rb"[^\s\"'#]{7}"),
+    _credential("a Kubernetes login", rb"^[ \t]*(?:- )?(?:client-key-data|token|password):\s*[\"']?[^\s\"'#]{8}",
                 r"/\.kube/|/kubernetes/.*\.conf$|kubeconfig"),
     _credential("a container registry's login", rb'"(?:auth|identitytoken)"\s*:\s*"[^"]{4}',
                 r"(?:/\.docker/config|/containers/auth|/\.dockercfg)(?:\.json)?$"),
     _credential("a login", rb"\bpassword\s+\S", r"/[._]netrc$"),
+    _credential("a login of PostgreSQL", rb"^(?!#)(?:(?:[^:\\\n]|\\.)+:){4}" + _VALUE, r"/\.pgpass$"),
     _credential("a login of a git server", rb"://[^\s:/@]+:[^\s@/]+@", r"/(?:\.git-credentials|git/credentials)$"),
     _credential("a GitHub or GitLab token", rb"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{60,}|glpat-[\w-]{20,})"),
-    _credential("an OpenStack login", rb"^\s*(?:export\s+OS_PASSWORD=|password:\s*)[\"']?[^\s\"'$]",
+    _credential("an OpenStack login", rb"^[ \t]*(?:export\s+OS_PASSWORD=|password:\s*)[\"']?[^\s\"'$]",
                 r"/(?:clouds|secure)\.yaml$|openrc(?:\.sh)?$"),
     _credential("a Vault token", rb"\S", r"/\.vault-token$"),
     _credential("a Terraform Cloud token", rb'"?token"?\s*[:=]\s*"\S', r"/(?:credentials\.tfrc\.json|\.terraformrc)$"),
-    _credential("an object store's secret key", rb"^\s*(?:gs_|aws_)?secret_(?:access_)?key\s*=\s*\S",
+    _credential("an object store's secret key", rb"^[ \t]*(?:gs_|aws_)?secret_(?:access_)?key\s*=\s*\S",
                 r"/(?:\.s3cfg|\.boto|rclone\.conf)$"),
     _credential("a password for cloud-init",
-                rb"^\s*(?:- )?(?:password|passwd|plain_text_passwd|hashed_passwd)\s*:\s*\S", r"^/var/lib/cloud/"),
+                rb"^[ \t]*(?:- )?(?:password|passwd|plain_text_passwd|hashed_passwd)\s*:\s*\S", r"^/var/lib/cloud/"),
+    # NAME:PASSWORD as an entry of chpasswd's list; R and RANDOM have one made on the first boot.
+    _credential("a password for cloud-init",
+                rb"^[ \t]*chpasswd:[ \t]*\r?\n(?:[ \t]+[^\n]*\n){0,64}?[ \t]+(?:-[ \t]+|list:[ \t]*\[?[ \t]*)?[\"']?"
+                rb"[A-Za-z_][\w.-]*:(?!R(?:ANDOM)?\b)" + _VALUE, r"^/var/lib/cloud/"),
 )  # fmt: skip
 
 
@@ -112,7 +126,10 @@ def _private_key(content: bytes) -> Sighting | None:
             return Sighting("private key", what, _line(content, found.start()))
     if _DROPBEAR.match(content):
         return Sighting("private key", "a dropbear private key")
-    return Sighting("private key", "a private key in DER") if _DER.match(content) else None
+    if _DER.match(content):
+        return Sighting("private key", "a private key in DER")
+    store = find_key(content)
+    return Sighting("private key", store) if store else None
 
 
 def _line(content: bytes, at: int) -> int:

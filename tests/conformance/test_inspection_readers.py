@@ -252,7 +252,73 @@ def test_secrets_are_told_by_kind_and_line_only(path: str, content: bytes) -> No
         assert sighting.what.split()[0] in ("a", "an") and 1 <= sighting.line <= content.count(b"\n") + 1
 
 
+AWS = b"kJ4/8dfGh2+mQpZ7wXrT5vNcY1bLsA9eUoI3tRz6"
+PFX = b"\x30\x82\x09\xcf\x02\x01\x03\x30\x82\x09\x85\x06\x09\x2a\x86\x48"
+BAG = b"\x06\x0b\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01"
+JAVA_CERTIFICATE = struct.pack(">IH1s8xH5sI3s", 2, 1, b"c", 5, b"X.509", 3, b"der")
+JAVA_KEY = struct.pack(">IH1s8xI3s", 1, 1, b"k", 3, b"key")
+
+
+def java_keystore(magic: int, *entries: bytes) -> bytes:
+    return struct.pack(">3I", magic, 2, len(entries)) + b"".join(entries) + bytes(20)
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "line"),
+    [
+        ("/root/.bashrc", b"umask 022\nexport AWS_SECRET_ACCESS_KEY=" + AWS + b"\n", 2),
+        ("/root/.bashrc", b"export AWS_SECRET_ACCESS_KEY='" + AWS + b"'\n", 1),
+        ("/etc/environment", b'AWS_SECRET_ACCESS_KEY="' + AWS + b'"\n', 1),
+        ("/root/.aws/cli/cache/a.json", b'{"Credentials": {\n "SecretAccessKey": "' + AWS + b'"}}', 2),
+        ("/home/a/.aws/sso/cache/a.json", b'{"SessionToken": "' + AWS + b'"}', 1),
+        ("/root/.pgpass", b"# host\ndb.example:5432:*:app:s3cret\n", 2),
+        ("/root/.pgpass", b"a\\:b:5432:*:app:s3cret\n", 1),
+        ("/var/lib/cloud/seed/user-data", b"chpasswd:\n  expire: False\n  list: |\n    root:s3cret\n", 1),
+        ("/var/lib/cloud/seed/user-data", b"#cloud-config\nchpasswd:\n  list:\n    - root:$6$ab$cd\n", 2),
+        ("/var/lib/cloud/seed/user-data", b"chpasswd:\n  list: [root:s3cret]\n", 1),
+        ("/etc/environment", b"AZURE_CLIENT_SECRET=abc8Q~defghijk\n", 1),
+        ("/etc/a.pfx", PFX + b"..." + BAG + b"\2...", 1),
+        ("/etc/a", b"\x30\x80\x02\1\3\x30\x80" + BAG + b"\1...", 1),
+        ("/etc/a.jks", java_keystore(0xFEEDFEED, JAVA_CERTIFICATE, JAVA_KEY), 1),
+        ("/etc/a.jceks", java_keystore(0xCECECECE, struct.pack(">I", 3)), 1),
+    ],
+)  # fmt: skip
+def test_secrets_of_many_makers(path: str, content: bytes, line: int) -> None:
+    assert [sighting.line for sighting in find_secrets(path, content)] == [line]
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        *(("/etc/environment", name + value + b"\n") for name in (b"AWS_SECRET_ACCESS_KEY=", b"AZURE_CLIENT_SECRET=")
+          for value in (b"", b'""', b"$SECRET_FROM_ELSEWHERE", b'"${SECRET:-nothing-at-all}"', b"$(fetch the-secret)",
+                        b"<your-secret-goes-here>", b"x" * 40, b"X" * 40, b"{{ secret_of_the_vault }}")),
+        ("/root/.aws/a.json", b'{"SecretAccessKey": "", "SessionToken": "<session token>"}'),
+        ("/root/.aws/a.json", b'{"SessionToken": "${TOKEN_OF_THE_SESSION}"}'),
+        ("/root/.pgpass", b"# hostname:port:database:username:password\n"),
+        ("/root/.pgpass", b"db:5432:*:app:$PASSWORD\ndb:5432:*:app:\ndb:5432:*:app:<password>\n"),
+        ("/var/lib/cloud/seed/user-data", b"chpasswd:\n  expire: False\n  list:\n    - root:RANDOM\n    - app:R\n"),
+        ("/var/lib/cloud/seed/user-data", b"chpasswd:\n  expire: False\nruncmd:\n  - a:b\n"),
+        ("/etc/trust.p12", PFX + b"..." + BAG + b"\3..."),
+        ("/etc/cacerts", java_keystore(0xFEEDFEED, JAVA_CERTIFICATE, JAVA_CERTIFICATE)),
+        ("/etc/cacerts", java_keystore(0xFEEDFEED, JAVA_CERTIFICATE, JAVA_CERTIFICATE)[:30]),
+    ],
+)  # fmt: skip
+def test_placeholders_and_stores_of_certificates_are_no_secrets(path: str, content: bytes) -> None:
+    assert list(find_secrets(path, content)) == []
+
+
 def test_a_line_of_another_length_takes_no_time() -> None:
     """Patterns do not look back: what a guest holds cannot make the look hang."""
-    for piece in (b"-----BEGIN PRIVATE KEY-----\n", b"a: b\n", b" ", b"password ", b"- ", b"://", b"\\n"):
-        list(find_secrets("/etc/.netrc", b"-----BEGIN RSA PRIVATE KEY-----" + piece * 20_000))
+    for piece in (
+        b"-----BEGIN PRIVATE KEY-----\n",
+        b"a: b\n",
+        b" ",
+        b"password ",
+        b"- ",
+        b"://",
+        b"\\n",
+        b" chpasswd:\n",
+    ):
+        for path in ("/etc/.netrc", "/root/.pgpass", "/var/lib/cloud/x"):
+            list(find_secrets(path, b"-----BEGIN RSA PRIVATE KEY-----" + piece * 20_000))
