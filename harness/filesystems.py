@@ -2,17 +2,20 @@
 our own cpio reader. Only the process that looks into images imports this: what it reads is hostile."""
 
 import io
+import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from conformance.inspection import cpio
+from conformance.inspection.folders import find_damage
 from conformance.inspection.signatures import EXT, FAT, XFS, Read
 
 Kind = Literal["file", "folder", "link", "other"]
 _LINK_BYTES_MAX = 4096
 ENTRIES_MAX = 200_000  # of a folder, and of an initramfs
+_FOLDER_BYTES_MAX = 64 << 20
 
 
 class Unreadable(Exception):
@@ -74,6 +77,7 @@ class SleuthKit:
             self._files = pytsk3.FS_Info(self._source, offset=0, type=types[kind])
         except OSError as error:
             raise Unreadable(_reason(error)) from error
+        self._is_ext = kind == EXT
         names = {pytsk3.TSK_FS_TYPE_EXT2: "ext2", pytsk3.TSK_FS_TYPE_EXT3: "ext3", pytsk3.TSK_FS_TYPE_EXT4: "ext4"}
         self.kind = names.get(self._files.info.ftype, kind)
         self._kinds: Mapping[Any, Kind] = {
@@ -105,9 +109,20 @@ class SleuthKit:
                 found[name.name.decode("utf-8", "backslashreplace")] = node
                 if len(found) > ENTRIES_MAX:
                     raise Unreadable(f"more than {ENTRIES_MAX} entries in one folder")
+            trouble = self._damage(folder) if self._is_ext else ""
         except OSError as error:
             raise Unreadable(_reason(error)) from error
+        if trouble:
+            raise Unreadable(trouble)
         return found
+
+    def _damage(self, folder: Node) -> str:
+        """A folder smaller than a block lies in its inode, in another form."""
+        file, block_bytes = self._files.open_meta(folder.handle), int(self._files.info.block_size)
+        size = int(file.info.meta.size)
+        if 0 < size < block_bytes:
+            return ""
+        return find_damage(bytes(file.read_random(0, min(size, _FOLDER_BYTES_MAX))) if size else b"", block_bytes)
 
     def read(self, file: Node, offset: int, length: int) -> bytes:
         length = min(length, file.size - offset)
@@ -227,8 +242,11 @@ def _kind(mode: int) -> Kind:
 
 
 def _reason(error: OSError) -> str:
-    """The libraries' own words, their first sentence, without line feeds."""
-    return " ".join(str(error).split())[:160]
+    """The libraries' own words without their innards: the clause that says what is wrong."""
+    text = " ".join(str(error).split()).rpartition("with error: ")[2]
+    text = re.sub(r"\([^()]*\.c(?:pp)?:\d+\)|\b\w+_\w+\b:?", "", text)  # places in sources, names of functions
+    clause = re.split(r"[.;(](?:\s|$)|\s\(", " ".join(text.split()).lstrip(": "))[0].strip(" :.")
+    return clause[:1].lower() + clause[1:100] or "it is damaged"
 
 
 class Window(io.RawIOBase):

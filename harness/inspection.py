@@ -22,14 +22,14 @@ _WORDS_MAX = 200
 
 
 def look_inside(package: "Package", profile: Profile, program: str = sys.executable) -> "Package":
-    """The package with its inspection; as it is where the image has no tables that could be followed (PKG-011).
+    """The package with its inspection; as it is where its image's header or tables are not sound (PKG-011).
 
     A process of its own reads, because what it reads was made by others and C libraries read it. Where that process
     dies, hangs or reaches a limit, nobody can tell whose fault it is: the inspection then has a failure.
     program is the Python that it runs in.
     """
     disk = package.disk
-    if package.image is None or disk is None or disk.header is None or disk.faults:
+    if package.image is None or disk is None or disk.header is None or not disk.sound:
         return package
     begin = time.monotonic()
     request = {

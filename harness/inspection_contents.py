@@ -2,13 +2,21 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import closing
 
 from conformance.errors import EnvironmentFault
 from conformance.inspection import Account, AuthorizedKeys, Identity, Secret, System
 from conformance.inspection import Unread as UnreadFile
-from conformance.inspection.accounts import PASSWD, SHADOW, PasswordField, candidates, read_fields, too_dear
+from conformance.inspection.accounts import (
+    PASSWD,
+    SHADOW,
+    PasswordField,
+    candidates,
+    hidden_account,
+    read_fields,
+    too_dear,
+)
 from conformance.inspection.ownership import Digest, dpkg_digest, rpm_digest
 from conformance.inspection.secrets import find_secrets
 from harness import passwords
@@ -16,7 +24,9 @@ from harness.filesystems import Unreadable
 from harness.guest_tree import Found, Tree, Unread
 
 SECRET_PLACES = ("/root", "/home", "/etc", "/var/lib/cloud")
-HEAD_BYTES = 1 << 20  # of each file that is searched for secrets
+HEAD_BYTES = 1 << 20  # of a file that tells what it is by its beginning
+SEARCHED_BYTES_MAX = 16 << 20  # of each file that is searched for secrets
+_LARGE_BYTES_MAX = 128 << 20  # of all files larger than a MiB; then only their first MiB is searched
 _WHOLE_BYTES_MAX = 16 << 20  # of a file that is compared with its package's digest
 _DATABASE_BYTES_MAX = 256 << 20
 FILES_MAX = 100_000
@@ -52,19 +62,29 @@ def _rpm_database(tree: Tree) -> Found | None:
     return next((one for one in found if one is not None), None)
 
 
-class Search:
-    """One pass over the places where secrets must not be; what was found is in its lists."""
+def archive_name(found: Found) -> str:
+    """What a file is called as a volume of its own."""
+    return f"{found.path.lstrip('/')} on {found.mount.volume}"
 
-    def __init__(self, tree: Tree) -> None:
+
+class Search:
+    """One pass over the places where secrets must not be; what was found is in its lists. files_cut is the number of
+    files of which only the beginning was searched. opened has the names of archives whose files are guests of their
+    own."""
+
+    def __init__(self, tree: Tree, places: Sequence[str] = SECRET_PLACES, opened: Container[str] = ()) -> None:
         self._tree = tree
-        self.files = 0
+        self._places = places
+        self._opened = opened
+        self._large_bytes = 0
+        self.files = self.files_cut = 0
         self.secrets: list[Secret] = []
         self.identities: list[Identity] = []
         self.authorized_keys: list[AuthorizedKeys] = []
         self.unread: list[UnreadFile] = []
 
     def look(self) -> None:
-        for place in SECRET_PLACES:
+        for place in self._places:
             try:
                 for found in self._tree.walk(place):
                     if self.files >= FILES_MAX:
@@ -79,12 +99,22 @@ class Search:
             self.unread.append(UnreadFile(found.at.mount.volume, found.at.path, found.why))
             return
         self.files += 1
-        if found.node.kind != "file" or not found.node.size:
+        if found.node.kind != "file" or not found.node.size or archive_name(found) in self._opened:
             return
         try:
-            self._judge(found, found.content(HEAD_BYTES))
+            content = found.content(self._searched(found.node.size))
+            self.files_cut += len(content) < found.node.size
+            self._judge(found, content)
         except Unreadable as error:
             self.unread.append(UnreadFile(found.mount.volume, found.path, str(error)))
+
+    def _searched(self, size: int) -> int:
+        """How many bytes of a file of this size are searched."""
+        wanted = min(size, SEARCHED_BYTES_MAX)
+        if wanted <= HEAD_BYTES or self._large_bytes + wanted > _LARGE_BYTES_MAX:
+            return HEAD_BYTES
+        self._large_bytes += wanted
+        return wanted
 
     def _judge(self, found: Found, content: bytes) -> None:
         volume, path = found.mount.volume, found.path
@@ -157,7 +187,14 @@ def _rpm_headers(database: Found) -> Iterator[bytes]:
 def accounts_of(tree: Tree, further: Sequence[str]) -> tuple[int, tuple[Account, ...]]:
     """How many accounts there are, and those whose password is empty, well known or could not be tried. Raises
     Unreadable."""
+    folder = tree.find("/etc")
+    if folder is not None and folder.node.kind != "folder":
+        raise Unreadable("/etc is no folder")
     passwd, shadow = (tree.content(path, HEAD_BYTES) for path in (PASSWD, SHADOW))
+    hidden = hidden_account(passwd or b"") if shadow is None else None
+    if hidden is not None:
+        doubt = f"{SHADOW}, where it should be, is no file that is there"
+        return 0, (Account(tree.root.volume, PASSWD, hidden.line, hidden.name[:64], "not tried", doubt),)
     fields = tuple(read_fields(passwd or b"", shadow))
     judged = (_account(tree.root.volume, one, further, tried) for tried, one in enumerate(fields))
     return len(fields), tuple(account for account in judged if account is not None)

@@ -24,7 +24,15 @@ from conformance.package.qcow2 import View, parse
 from harness.filesystems import Initramfs, Unreadable, pieces
 from harness.guest_tree import Found, Mount, Tree
 from harness.inspection import CPU_S
-from harness.inspection_contents import HEAD_BYTES, SECRET_PLACES, Search, accounts_of, machine_ids, system_of
+from harness.inspection_contents import (
+    HEAD_BYTES,
+    SECRET_PLACES,
+    Search,
+    accounts_of,
+    archive_name,
+    machine_ids,
+    system_of,
+)
 from harness.inspection_volumes import FilesystemVolume, find_volumes, is_root, plan_mounts
 
 _ADDRESS_BYTES = 3 << 30
@@ -70,10 +78,12 @@ def _limit() -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Guest:
-    """A tree of files that is looked at as one; whole says whether it is a system, not only what it starts from."""
+    """A tree of files that is looked at as one; whole says whether it is a system, not only what it starts from.
+    places are where secrets are searched."""
 
     tree: Tree
     whole: bool
+    places: tuple[str, ...] = SECRET_PLACES
 
 
 def inspect(disk: GuestDisk, passwords: Sequence[str]) -> Inspection:
@@ -109,7 +119,9 @@ def _guests(opened: Sequence[FilesystemVolume], volumes: list[Volume]) -> tuple[
         mounted += planned.values()
         mounts = [Mount(point, one.stretch.name, one.files) for point, one in planned.items()]
         guests.append(_Guest(Tree(mounts), True))
-    alone = [_Guest(Tree([Mount("/", one.stretch.name, one.files)]), False) for one in rest if one not in mounted]
+    alone = [
+        _Guest(Tree([Mount("/", one.stretch.name, one.files)]), False, ("/",)) for one in rest if one not in mounted
+    ]
     guests += alone
     boots = [Tree([Mount("/", one.stretch.name, one.files)]) for one in rest]
     return guests, [*boots, *(guest.tree for guest in guests if guest.whole)]
@@ -121,7 +133,7 @@ def _initramfs(boot: Tree, volumes: list[Volume]) -> Iterator[_Guest]:
     for found in boot.walk(place, _BOOT_DEPTH):
         if not isinstance(found, Found) or found.node.kind != "file" or not found.node.size:
             continue
-        name = f"{found.path.lstrip('/')} on {found.mount.volume}"
+        name = archive_name(found)
         try:
             if not is_initramfs(found.content(HEAD_BYTES)):
                 continue
@@ -149,11 +161,13 @@ def _look(guests: Sequence[_Guest], volumes: list[Volume], passwords: Sequence[s
     parts: dict[str, list[object]] = {
         name: [] for name in ("secrets", "accounts", "identities", "authorized", "unread")
     }
-    accounts_seen = files_seen = 0
+    accounts_seen = files_seen = files_cut = 0
+    opened = {one.name for one in volumes if one.kind == "cpio" and one.system}
     for guest in guests:
-        search = Search(guest.tree)
+        search = Search(guest.tree, guest.places, opened)
         search.look()
         files_seen += search.files
+        files_cut += search.files_cut
         parts["secrets"] += search.secrets
         parts["unread"] += search.unread
         if not guest.whole:
@@ -173,6 +187,7 @@ def _look(guests: Sequence[_Guest], volumes: list[Volume], passwords: Sequence[s
         systems=tuple(systems),
         accounts_seen=accounts_seen,
         files_seen=files_seen,
+        files_cut=files_cut,
         secrets=tuple(parts["secrets"]),  # type: ignore[arg-type]
         accounts=tuple(parts["accounts"]),  # type: ignore[arg-type]
         identities=tuple(parts["identities"]),  # type: ignore[arg-type]

@@ -120,7 +120,9 @@ def _secrets(package: Package, seen: Inspection) -> Outcome:
     )
     kept = len(seen.secrets) - len(alien)
     reason = f"none in {counted(seen.files_seen, 'file')}"
-    return _settled(findings, doubt, _unread(seen), reason + (f", but for {kept} as packaged" if kept else ""))
+    reason += f", but for {kept} as packaged" if kept else ""
+    reason += f"; of {counted(seen.files_cut, 'file')} only the beginning was searched" if seen.files_cut else ""
+    return _settled(findings, doubt, _unread(seen), reason)
 
 
 def _mend(secret: Secret) -> str:

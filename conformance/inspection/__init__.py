@@ -100,6 +100,8 @@ class Inspection:
     accounts: tuple[Account, ...] = ()
     accounts_seen: int = 0
     files_seen: int = 0
+    files_cut: int = 0
+    """Of these, those too large to be searched to their end."""
     identities: tuple[Identity, ...] = ()
     authorized_keys: tuple[AuthorizedKeys, ...] = ()
     unread: tuple[Unread, ...] = ()

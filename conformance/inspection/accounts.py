@@ -47,6 +47,11 @@ def read_fields(passwd: bytes, shadow: bytes | None) -> Iterator[PasswordField]:
             yield one
 
 
+def hidden_account(passwd: bytes) -> PasswordField | None:
+    """The first account whose password is said to be in shadow; None where there is none."""
+    return next((one for one in _fields(passwd, PASSWD, 4) if one.field == "x"), None)
+
+
 def _fields(data: bytes, path: str, least: int) -> Iterator[PasswordField]:
     for number, line in enumerate(data.decode("utf-8", "backslashreplace").splitlines(), start=1):
         parts = line.split(":")

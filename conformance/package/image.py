@@ -25,15 +25,17 @@ _GPT = b"EFI PART"
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """header is None where none could be read. faults are of PKG-011 and PKG-015."""
+    """header is None where none could be read. faults are of PKG-011 and PKG-015. sound says whether header and tables
+    are, so that the disk can be read, be it one that boots or not."""
 
     header: Header | None
     faults: tuple[Fault, ...]
+    sound: bool = False
 
 
 def read(view: View) -> Image:
     """Judge an image by its header and tables; no file that it names is ever opened. OSError is that of reading."""
-    header = None
+    header, sound = None, False
     faults: list[Fault] = []
     try:
         header = parse(view)
@@ -42,12 +44,13 @@ def read(view: View) -> Image:
             faults += (Fault("PKG-011", finding) for finding in _refcounts(view, header))
             faults += (Fault("PKG-011", finding) for finding in _mapping(view, header))
             if not faults:
-                _boot_sector(view, header)
+                faults += (Fault("PKG-011", finding) for finding in _boot_sector(view, header))
+                sound = True
     except SubjectError as error:
         where = error.where.rpartition(" ")[2]
         finding = Finding(error.expected, error.seen, error.where, error.remedy, (f"package:{view.name}@{where}",))
         faults.append(Fault(error.requirement, finding))
-    return Image(header, tuple(faults))
+    return Image(header, tuple(faults), sound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +142,20 @@ def _l2_table(view: View, header: Header, offset: int) -> Finding | None:
     return None
 
 
-def _boot_sector(view: View, header: Header) -> None:
-    """Look for a boot record or a GPT in the guest's first two sectors. Raises SubjectError for neither, and where they
-    cannot be read."""
+def _boot_sector(view: View, header: Header) -> Iterator[Finding]:
+    """A boot record or a GPT has to be in the guest's first two sectors. Raises SubjectError where they cannot be
+    read."""
     data = GuestDisk(view, header).read(0, 2 * SECTOR)
     if data[510:512] == _BOOT_SIGNATURE or data[SECTOR:].startswith(_GPT):
         return
-    empty = "an empty disk" if not any(data[:SECTOR]) else f"{data[510:512].hex(' ')}"
+    seen = data[510:512].hex(" ")
+    if not any(data[:SECTOR]):
+        seen = "a first sector of zeros, and clusters in use" if _maps_any(view, header) else "an empty disk"
     remedy = "install a boot loader for BIOS on the disk: the machine has SeaBIOS, no UEFI"
-    raise view.broken("a boot disk: 55 aa at byte 510 of the disk, or a GPT", empty, 0, remedy)
+    yield view.finding("a boot disk: 55 aa at byte 510 of the disk, or a GPT", seen, 0, remedy)
+
+
+def _maps_any(view: View, header: Header) -> bool:
+    """Whether any part of the disk has a place in the image."""
+    table = _Table("L1 table", 40, header.l1_offset, header.l1_entries * 8)
+    return any(_entries(view, table, header.cluster_size))

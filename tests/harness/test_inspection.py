@@ -7,6 +7,7 @@ import json
 import lzma
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -337,6 +338,66 @@ def test_a_damaged_folder_is_named(bench: Workbench) -> None:
     outcomes = judge(bench.package(bench.mbr([part])))
     assert outcomes["IMG-005"].verdict is Verdict.FAIL
     assert "/etc/app" in outcomes["IMG-005"].findings[0].where
+
+
+@pytest.mark.parametrize("kind", ["ext", "xfs"])
+def test_a_folder_of_zeros_is_not_taken_for_an_empty_one(kind: str, bench: Workbench) -> None:
+    part = getattr(bench, kind)({**RED_HAT, **{f"etc/app/{number}-{'n' * 60}": b"x" for number in range(90)}})
+    data = part.path.read_bytes()
+    block_bytes = 1024 if kind == "ext" else 4096
+    with part.path.open("r+b") as file:
+        file.seek(data.index(b"n" * 60) // block_bytes * block_bytes)
+        file.write(bytes(block_bytes))
+    outcomes = judge(bench.package(bench.mbr([part])))
+    assert outcomes["IMG-005"].verdict is Verdict.FAIL
+    assert "/etc/app" in outcomes["IMG-005"].findings[0].where
+
+
+def test_etc_that_is_no_folder(bench: Workbench) -> None:
+    files = {"etc": b"x", "sbin/init": b"x", "usr/lib/os-release": RED_HAT["etc/os-release"]}
+    outcomes = judge(bench.package(bench.mbr([bench.ext(files)])))
+    assert outcomes["IMG-003"].verdict is Verdict.NOT_JUDGED
+    assert "no folder" in outcomes["IMG-005"].findings[0].seen
+
+
+def test_accounts_whose_passwords_lie_in_a_file_that_is_not_there(bench: Workbench) -> None:
+    files = {path: data for path, data in RED_HAT.items() if path != "etc/shadow"}
+    outcome = judge(bench.package(bench.mbr([bench.ext(files)])))["IMG-003"]
+    assert outcome.verdict is Verdict.INCONCLUSIVE and "/etc/shadow" in outcome.reason
+
+
+def test_a_volume_that_no_system_mounts_is_searched_as_a_whole(bench: Workbench) -> None:
+    home = bench.ext({"ubuntu/.ssh/id_ed25519": PEM % (b"OPENSSH ", b"OPENSSH "), "ubuntu/.bash_history": b"ls\n"})
+    outcomes = judge(bench.package(bench.mbr([bench.ext(RED_HAT), home])))
+    assert verdicts(outcomes) == {identity: "fail" if identity == "IMG-002" else "pass" for identity in IDS}
+    assert [finding.where for finding in outcomes["IMG-002"].findings] == [
+        "disk.qcow2, partition 2, /ubuntu/.bash_history, line 1",
+        "disk.qcow2, partition 2, /ubuntu/.ssh/id_ed25519, line 1",
+    ]
+
+
+@pytest.mark.parametrize(("mib", "found"), [(3, True), (17, False)])
+def test_large_files_are_searched_and_what_is_not_is_told(mib: int, found: bool, bench: Workbench) -> None:
+    content = b"no secret\n" * ((mib << 20) // 10) + PEM % (b"", b"")
+    outcome = judge(bench.package(bench.mbr([bench.ext({**RED_HAT, "etc/notes": content}, "-m", "0")])))["IMG-002"]
+    if found:
+        assert outcome.verdict is Verdict.FAIL
+    else:
+        assert outcome.verdict is Verdict.PASS
+        assert outcome.reason.endswith("; of 1 file only the beginning was searched")
+
+
+def test_a_disk_without_a_boot_record_is_looked_into(bench: Workbench) -> None:
+    package = bench.package(bench.ext({**RED_HAT, "root/.bash_history": b"ls\n"}).path)
+    assert package.disk is not None and len(package.disk.faults) == 1
+    assert package.disk.faults[0].finding.seen == "a first sector of zeros, and clusters in use"
+    assert judge(package)["IMG-002"].verdict is Verdict.FAIL
+
+
+def test_a_broken_file_system_is_told_in_plain_words(bench: Workbench) -> None:
+    part = bench.raw(bytes(1080) + b"\x53\xef" + bytes(90), mib=4)
+    (finding,) = judge(bench.package(bench.mbr([bench.ext(RED_HAT), part])))["IMG-005"].findings
+    assert not re.search(r"tsk|libfs|pyfs|FS_Info|\.c(?:pp)?:|_", finding.seen), finding.seen
 
 
 @pytest.mark.parametrize("ends", ["killed", "crashes", "talks nonsense"])
