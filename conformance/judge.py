@@ -50,16 +50,17 @@ def judge_package(requirement: Requirement, package: "Package", profile: Profile
     )
 
 
+_INSIDE_THE_IMAGE = ("PKG-011", "IMG-001", "IMG-002", "IMG-003", "IMG-004", "IMG-005")
 # The ends of the names of the members that a check looks at; the descriptor where nothing is said, "" for all members.
 _MEMBERS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("PKG-001", "PKG-002", "PKG-003", "PKG-005", "PKG-015"), ("",)),
     "PKG-004": (".mf",),
     "PKG-006": (".mf", ".cert"),
     **dict.fromkeys(("PKG-007", "PKG-008", "PKG-009"), (".cert",)),
-    "PKG-011": (),
+    **dict.fromkeys(_INSIDE_THE_IMAGE, ()),
     **dict.fromkeys(("PKG-012", "PKG-013", "PKG-014"), (ACL_PATH,)),
 }
-_OF_THE_IMAGE = ("PKG-010", "PKG-011")
+_OF_THE_IMAGE = ("PKG-010", *_INSIDE_THE_IMAGE)
 
 
 def _looked_at(requirement: str, package: "Package") -> tuple[str, ...]:

@@ -12,8 +12,9 @@ import click
 
 from conformance.errors import BrokenLab, EnvironmentFault, UsageError
 from harness.screen import silence
+from harness.start import INTERRUPTED
 
-USAGE, ERROR, INTERRUPTED = 4, 3, 2
+USAGE, ERROR = 4, 3
 
 _FILE = click.Path(path_type=Path, readable=False)  # harness.options says better what is wrong with a file
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from conformance.catalogue import load as load_catalogue
 from conformance.checks.inspection import CHECKS
 from conformance.inspection import Account, AuthorizedKeys, Identity, Inspection, Secret, System, Unread, Volume
+from conformance.judge import judge_package
 from conformance.package import ImageSlice, Package
 from conformance.package.archive import Archive
 from conformance.package.certificate import Trust
@@ -36,12 +37,18 @@ def seen(**changes: Any) -> Inspection:
     return replace(CLEAN, **changes)
 
 
-def judge(inspection: Inspection | None, disk: Image | None = None) -> dict[str, Outcome]:
-    package = Package(
-        Path("app.ova"), Archive((), "", 0, "", ()), None, None, None, None, ImageSlice("disk.qcow2", 0, 9), disk,
-        inspection,
+TRUST = Trust("rd", (), datetime.now(UTC))
+
+
+def package(inspection: Inspection | None, disk: Image | None = None) -> Package:
+    image = ImageSlice("disk.qcow2", 0, 9)
+    return Package(
+        Path("app.ova"), Archive((), "", 0, "", ()), None, None, None, None, image, disk, inspection
     )  # fmt: skip
-    return {one: check(package, load(), Trust("rd", (), datetime.now(UTC))) for one, check in CHECKS.items()}
+
+
+def judge(inspection: Inspection | None, disk: Image | None = None) -> dict[str, Outcome]:
+    return {one: check(package(inspection, disk), load(), TRUST) for one, check in CHECKS.items()}
 
 
 CASES: list[tuple[str, Inspection | None, Sequence[Verdict]]] = [
@@ -94,6 +101,12 @@ def test_the_table_brings_about_every_verdict_of_what_is_in_force() -> None:
     for identity in (one for one in CHECKS if load_catalogue()[one].in_force):
         column = list(CHECKS).index(identity)
         assert {P, F, U, N} - {case[2][column] for case in CASES} == set()
+
+
+@pytest.mark.parametrize("identity", CHECKS)
+def test_a_pass_rests_on_the_image(identity: str) -> None:
+    outcome = judge_package(load_catalogue()[identity], package(CLEAN), load(), TRUST)
+    assert (outcome.verdict, outcome.evidence) == (P, ("package:disk.qcow2@0",))
 
 
 def test_all_findings_come_at_once() -> None:
