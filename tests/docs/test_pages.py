@@ -10,7 +10,7 @@ import click
 import pytest
 
 from conformance.certification import Certification, Whole
-from harness import cli, plugin
+from harness import cli, plugin, start
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("examples/*.md")])
@@ -113,7 +113,7 @@ def test_readme_has_the_exit_statuses() -> None:
     rows = ROW.findall((REPOSITORY / "README.md").read_text(encoding="utf-8"))
     assert {int(number): verdict.strip() for number, verdict in rows} == expected
     assert expected[cli.ERROR] == "error"
-    assert expected[cli.INTERRUPTED] == "interrupted"
+    assert expected[start.INTERRUPTED] == "interrupted"
 
 
 def test_picture_of_a_report_is_small() -> None:
