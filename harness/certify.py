@@ -14,7 +14,7 @@ def run_certify(ova: Path | None, options: Mapping[str, object]) -> NoReturn:
     """Replace this process by the run; its exit status is design 6's."""
     arguments: list[str] = []
     if ova is None:
-        from harness.building import build_sample
+        from harness.packaging.building import build_sample
 
         sample = build_sample("goon")
         ova = sample.ova

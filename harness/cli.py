@@ -105,10 +105,10 @@ def check(ovas: tuple[Path, ...], json_file: str | None, at: str | None, no_imag
     trust = load_trust(whose["roots"], whose["trust"], _time(at))
     packages = [PackageOptions(ova, profile, trust, not no_image) for ova in ovas]
     if len(packages) == 1:
-        from harness.checking import check_package
+        from harness.package.checking import check_package
 
         return check_package(packages[0], json_file)
-    from harness.checklist import check_packages
+    from harness.package.checklist import check_packages
 
     return check_packages(packages, json_file)
 
@@ -132,7 +132,7 @@ def certify(ova: Path | None, **options: object) -> int:
 @click.option("--folder", type=_FILE, help="The folder to make; default NAME here.")
 def new(name: str, kind: Any, folder: Path | None) -> int:
     """Begin an app: a project folder that certifies as it is. NAME is the app's id, such as my-app."""
-    from harness.newapp import NewApp, make_app
+    from harness.packaging.newapp import NewApp, make_app
 
     return make_app(NewApp(name, kind, folder or Path(name)))
 
@@ -144,7 +144,7 @@ def new(name: str, kind: Any, folder: Path | None) -> int:
 @click.option("--iso", type=_FILE, help="Of the Red Hat family: write a kickstart file and how to install from this.")
 def build_app(folder: Path, output: Path | None, root_archive: Path | None, iso: Path | None) -> int:
     """Build an app folder (see examples/goon) into a bootable qcow2 image."""
-    from harness.building import build_app_image, write_installation
+    from harness.packaging.building import build_app_image, write_installation
 
     image = output or Path(f"{folder.resolve().name}.qcow2")
     if iso is not None:
@@ -167,7 +167,7 @@ def build_ova(app: Path | None, ovf: Path | None, output: Path | None, **options
 
     What `racs check` would fail is told and not written. Without --root all is judged but whose the signer's chain is.
     """
-    from harness.building import Acceptance, PackageParts, build_package
+    from harness.packaging.building import Acceptance, PackageParts, build_package
 
     given = app or ovf
     if given is None or (app and ovf):
@@ -185,7 +185,7 @@ def build_ova(app: Path | None, ovf: Path | None, output: Path | None, **options
 @click.option("--kind", type=click.Choice(["P-256", "RSA-3072"]), default="P-256", show_default=True, help="Of keys.")
 def ca(**options: Any) -> int:
     """Make an R&D root and a signing key, and trust the root for R&D."""
-    from harness.building import AuthorityRequest, make_rd_ca
+    from harness.packaging.building import AuthorityRequest, make_rd_ca
 
     return make_rd_ca(AuthorityRequest(**options))
 
@@ -195,7 +195,7 @@ def ca(**options: Any) -> int:
 @_json_option
 def inspect_(ova: Path, json_file: str | None) -> int:
     """Show what is in a package: files, signer, application, rules and ACL in words, image. Judges nothing."""
-    from harness.inspecting import inspect_package
+    from harness.package.inspecting import inspect_package
 
     return inspect_package(ova, json_file)
 
@@ -231,7 +231,7 @@ def rule(expressions: tuple[str, ...], **options: Any) -> int:
 
     racs rule '4==ip_version && proto==TCP && dst_port==80' --packet s1u.pcap
     """
-    from harness.rulecommand import run_rule
+    from harness.rule.command import run_rule
 
     return run_rule(expressions, options)
 

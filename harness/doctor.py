@@ -14,8 +14,8 @@ from conformance.errors import EnvironmentFault, UsageError
 from conformance.profile import Profile
 from conformance.profile import load as load_profile
 from harness import accelerator, host
-from harness.ca import load_roots
 from harness.options import CACHE, TRUST_PROFILES, trust_folder
+from harness.packaging.ca import load_roots
 from harness.screen import show
 
 LACKING = 4  # exit status

@@ -61,7 +61,7 @@ def load_trust(roots: tuple[Path, ...], trust: str, at: datetime | None = None) 
             f"one of your own is a folder of root certificates in {trust_folder('')}"
         )
     from conformance.package.certificate import Trust  # start-up time
-    from harness.ca import load_roots
+    from harness.packaging.ca import load_roots
 
     folder = trust_folder(trust)
     files = _files(roots) if roots else _folder_files(folder)

@@ -31,7 +31,7 @@ from harness.assembly import (
 from harness.collection import Collection, nothing_selected, requirement_of
 from harness.conclusion import conclude
 from harness.display import render_certification, verdict_line
-from harness.inspection import look_inside
+from harness.inspection.look import look_inside
 from harness.options import PackageOptions, load_package_options, require_writable
 from harness.screen import show, silence
 from harness.situations import Unreached

@@ -51,7 +51,7 @@ class Package:
     image: ImageSlice | None
     disk: "Image | None"
     inspection: "Inspection | None" = None
-    """What a look into the image saw; None where nobody looked (harness.inspection.look_inside)."""
+    """What a look into the image saw; None where nobody looked (harness.inspection.look.look_inside)."""
 
     @property
     def sha256(self) -> str:

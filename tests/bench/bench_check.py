@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.building import PackageParts, write_package
-from harness.ca import make_ca
+from harness.packaging.building import PackageParts, write_package
+from harness.packaging.ca import make_ca
 
 ROUNDS = 5
 SEVERAL = 20

@@ -39,10 +39,10 @@ def commands(page: Path) -> Iterator[list[str]]:
             words = shlex.split(block or span, comments=True)
         except ValueError:  # a line of output with a quotation mark of its own
             continue
-        starts = [n for n, word in enumerate(words) if word in {"racs", "./racs"} or word == "pytest"]
-        for start in starts[:1]:
-            ends = [n for n, word in enumerate(words) if n > start and word in {"|", ">", "&&", ";"}]
-            yield words[start : min(ends, default=len(words))]
+        begins = [n for n, word in enumerate(words) if word in {"racs", "./racs"} or word == "pytest"]
+        for begin in begins[:1]:
+            ends = [n for n, word in enumerate(words) if n > begin and word in {"|", ">", "&&", ";"}]
+            yield words[begin : min(ends, default=len(words))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names(PAGES))

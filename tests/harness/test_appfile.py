@@ -8,7 +8,7 @@ from conformance.application import Allow, Endpoint, Feature, Forward, Mount, Pe
 from conformance.errors import UsageError
 from conformance.package import descriptor
 from conformance.profile import load
-from harness.appfile import read_app
+from harness.packaging.appfile import read_app
 
 PROFILE = load()
 GOOD = """

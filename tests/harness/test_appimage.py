@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from conformance.errors import UsageError
-from harness import appimage_disk
-from harness.appimage import build_image
-from harness.appimage_initramfs import build_initramfs
-from harness.appimage_recipe import read_recipe
-from harness.appimage_root import Entry, scan
+from harness.appimage import disk
+from harness.appimage.image import build_image
+from harness.appimage.initramfs import build_initramfs
+from harness.appimage.recipe import read_recipe
+from harness.appimage.root import Entry, scan
 
 GOOD = """
 [image]
@@ -116,8 +116,8 @@ def test_the_same_files_give_the_same_disk(tmp_path: Path, umask: None) -> None:
         entries = make_tree(tmp_path / str(number), order)
         disks.append(tmp_path / f"disk{number}")
         os.umask(0o022 if number == 0 else 0o077)
-        appimage_disk.write_disk(boot, entries, 64, disks[-1])
-        appimage_disk.write_qcow2(disks[-1], disks[-1].with_suffix(".qcow2"))
+        disk.write_disk(boot, entries, 64, disks[-1])
+        disk.write_qcow2(disks[-1], disks[-1].with_suffix(".qcow2"))
         os.umask(0o022)
     assert disks[0].read_bytes() == disks[1].read_bytes()
     assert disks[0].with_suffix(".qcow2").read_bytes() == disks[1].with_suffix(".qcow2").read_bytes()
@@ -158,10 +158,10 @@ def test_what_debugfs_refuses_is_an_error(tmp_path: Path, entry: dict[str, Entry
     boot = tmp_path / "boot"
     boot.touch()
     if said is None:
-        appimage_disk.write_disk(boot, entry, 80, tmp_path / "disk")
+        disk.write_disk(boot, entry, 80, tmp_path / "disk")
         return
     with pytest.raises(UsageError, match=said):
-        appimage_disk.write_disk(boot, entry, 80, tmp_path / "disk")
+        disk.write_disk(boot, entry, 80, tmp_path / "disk")
 
 
 def test_files_that_do_not_fit_are_an_error(tmp_path: Path) -> None:
@@ -169,9 +169,9 @@ def test_files_that_do_not_fit_are_an_error(tmp_path: Path) -> None:
     boot.touch()
     large.write_bytes(os.urandom(1 << 20) * 40)
     with pytest.raises(UsageError, match="is disk_mib large enough"):
-        appimage_disk.write_disk(boot, {"/large": Entry(0o100644, large)}, 64, tmp_path / "disk")
+        disk.write_disk(boot, {"/large": Entry(0o100644, large)}, 64, tmp_path / "disk")
     with pytest.raises(UsageError, match="49 is the least"):
-        appimage_disk.write_disk(boot, {}, 40, tmp_path / "disk")
+        disk.write_disk(boot, {}, 40, tmp_path / "disk")
 
 
 def test_the_initramfs_is_a_cpio_archive(tmp_path: Path) -> None:

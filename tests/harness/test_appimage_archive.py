@@ -16,11 +16,11 @@ import pytest
 from command_line import RACS
 
 from conformance.errors import UsageError
-from harness import appimage_disk
-from harness.appimage_archive import UNIT_FILE, NoKernel, Root, build_layer, extract_kernel, read_root
-from harness.appimage_initramfs import build_initramfs
-from harness.appimage_root import Entry
-from harness.kickstart import write_kickstart
+from harness.appimage import disk
+from harness.appimage.archive import UNIT_FILE, NoKernel, Root, build_layer, extract_kernel, read_root
+from harness.appimage.initramfs import build_initramfs
+from harness.appimage.kickstart import write_kickstart
+from harness.appimage.root import Entry
 
 RELEASE = 'NAME="Rocky Linux"\nPRETTY_NAME="Rocky Linux 9.4 (Blue Onyx)"\n'
 MODULES = [
@@ -181,7 +181,7 @@ def test_owners_and_modes_reach_the_disk(tmp_path: Path) -> None:
         "/d": Entry(stat.S_IFDIR | 0o750, None, "", 5, 6),
         "/f": Entry(stat.S_IFREG | 0o4755, tmp_path / "file", "", 81, 82),
     }
-    appimage_disk.write_disk(tmp_path / "boot", entries, 64, tmp_path / "disk")
+    disk.write_disk(tmp_path / "boot", entries, 64, tmp_path / "disk")
     part = tmp_path / "part"
     part.write_bytes((tmp_path / "disk").read_bytes()[33 << 20 :])
     for name, said in (("d", ("User:     5   Group:     6", "0750")), ("f", ("User:    81   Group:    82", "04755"))):

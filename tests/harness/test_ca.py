@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 
 from conformance.errors import UsageError
-from harness.ca import KeyKind, load_roots, load_signer, make_ca, trust_root
+from harness.packaging.ca import KeyKind, load_roots, load_signer, make_ca, trust_root
 
 NOW = datetime(2030, 6, 1, 12, tzinfo=UTC)
 

@@ -1,4 +1,4 @@
-"""harness.capturefile: pcap and pcapng of other tools, in both byte orders, cut and broken."""
+"""harness.rule.capturefile: pcap and pcapng of other tools, in both byte orders, cut and broken."""
 
 import io
 import struct
@@ -14,7 +14,7 @@ from scapy.utils import RawPcapNgWriter, RawPcapWriter
 from conformance import capture
 from conformance.errors import SubjectError
 from conformance.trace import Capture, Frame
-from harness.capturefile import CapturedFrame, read_capture
+from harness.rule.capturefile import CapturedFrame, read_capture
 
 PACKETS = (b"a" * 60, b"b" * 61, b"c" * 1514)
 AT_NS = 1_732_350_000_250_000_000

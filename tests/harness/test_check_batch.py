@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.batch import judge_each
+from harness.package.batch import judge_each
 
 DEADLINE_S = 60.0
 
@@ -105,7 +105,7 @@ def test_closing_it_ends_what_runs_and_what_that_started(tmp_path: Path) -> None
 PROGRAM = """
     import os, sys, time
     from pathlib import Path
-    from harness.batch import judge_each
+    from harness.package.batch import judge_each
 
     def judge(number):
         Path(sys.argv[1], f"new{number}").write_text(str(os.getpid()))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from conformance.package import archive
 from conformance.profile import load
-from harness.digest import BesideDigest
+from harness.package.digest import BesideDigest
 
 SIZES = st.lists(st.sampled_from([0, 1, 512, 65535, 65536, 65537, 1 << 20]), max_size=12)
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from conformance.package import open_package
 from conformance.profile import load
-from harness.building import PackageParts, write_package
-from harness.package_facts import gather
+from harness.package.facts import gather
+from harness.packaging.building import PackageParts, write_package
 
 NOW = datetime.now(UTC)
 

@@ -22,8 +22,8 @@ import zstandard
 from guest_images import RED_HAT, Files, Part, Workbench, inspect, judge, missing_tools, rpm_database, rpm_header, run
 
 from conformance.verdict import Outcome, Verdict
-from harness import passwords
-from harness.inspection import CPU_S
+from harness.inspection import passwords
+from harness.inspection.look import CPU_S
 
 pytestmark = pytest.mark.skipif(bool(missing_tools()), reason=f"needs {', '.join(missing_tools())}")
 
@@ -421,7 +421,7 @@ def test_a_look_that_comes_to_no_end_is_inconclusive(ends: str, bench: Workbench
 
 def test_the_process_has_limits() -> None:
     words = (
-        "import resource as r; from harness import inspection_process as p; p._limit(); "
+        "import resource as r; from harness.inspection import process as p; p._limit(); "
         "print(r.getrlimit(r.RLIMIT_CORE)[0], r.getrlimit(r.RLIMIT_FSIZE)[0], r.getrlimit(r.RLIMIT_CPU)[0]); "
         "bytearray(4 << 30)"
     )

@@ -17,8 +17,8 @@ from conformance.package import descriptor
 from conformance.package.descriptor_writer import GuestSystem, write_descriptor
 from conformance.profile import load
 from harness import cli
-from harness.appimage_recipe import read_recipe
-from harness.newapp import AppType, NewApp, make_app
+from harness.appimage.recipe import read_recipe
+from harness.packaging.newapp import AppType, NewApp, make_app
 
 TYPES: tuple[AppType, ...] = ("terminating", "transparent")
 LIBRARY = set(sys.stdlib_module_names) | {"paho"}  # in the image by [image] packages and python

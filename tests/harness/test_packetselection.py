@@ -1,4 +1,4 @@
-"""harness.dissection and packetselection: what a rule sees of a frame, against scapy's reading of the same bytes."""
+"""dissection and packetselection: what `racs rule` sees of a frame, against scapy's reading of the same bytes."""
 
 import struct
 from ipaddress import ip_address
@@ -20,8 +20,8 @@ from conformance.checks.selection import users
 from conformance.packet import parse as parse_packet
 from conformance.rules.expression import And, Comparison, Expression, Membership, Not, Or, compile_rule, evaluate, holds
 from conformance.rules.language import parse
-from harness.capturefile import CapturedFrame
-from harness.packetselection import JudgedFrame, Selector, count_line
+from harness.rule.capturefile import CapturedFrame
+from harness.rule.packetselection import JudgedFrame, Selector, count_line
 
 SYN = IP(src="10.45.0.1", dst="203.0.113.1") / TCP(sport=40000, dport=80)
 BIG = IP(src="10.45.0.1", dst="203.0.113.1", id=7) / UDP(sport=40000, dport=80) / (b"z" * 3000)

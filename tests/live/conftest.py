@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from dispositions import usual_signals
 
-from harness.building import Sample, build_sample
+from harness.packaging.building import Sample, build_sample
 
 __all__ = ["usual_signals"]  # a fixture for every test here
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from conformance.catalogue import load as load_catalogue
-from harness.appimage import build_image
-from harness.building import PackageParts, write_package
-from harness.ca import make_ca
+from harness.appimage.image import build_image
+from harness.packaging.building import PackageParts, write_package
+from harness.packaging.ca import make_ca
 
 REPOSITORY = Path(__file__).parents[2]
 APPS = REPOSITORY / "tests" / "apps"

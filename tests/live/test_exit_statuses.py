@@ -10,7 +10,7 @@ import command_line
 import pytest
 from command_line import RACS, Ended
 
-from harness.building import Sample
+from harness.packaging.building import Sample
 
 pytestmark = pytest.mark.live
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness.appimage import build_image
+from harness.appimage.image import build_image
 
 pytestmark = pytest.mark.live
 
@@ -168,7 +168,7 @@ BUILD = """
 import sys
 from pathlib import Path
 from conformance.errors import UsageError
-from harness.appimage import build_image
+from harness.appimage.image import build_image
 try:
     print(build_image(Path("examples/goon"), *map(Path, sys.argv[1:3]), print))
 except UsageError as error:

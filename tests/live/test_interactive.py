@@ -15,7 +15,7 @@ import command_line
 import pytest
 from command_line import RACS
 
-from harness.building import Sample
+from harness.packaging.building import Sample
 
 pytestmark = pytest.mark.live
 

@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 from command_line import RACS, REPOSITORY
 
-from harness.building import Sample
+from harness.packaging.building import Sample
 
 pytestmark = pytest.mark.live
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from emulator.webserver import body_of
-from harness.appimage import build_image
-from harness.building import PackageParts, Sample, build_sample, write_package
-from harness.ca import make_ca
+from harness.appimage.image import build_image
 from harness.options import CACHE, REPOSITORY
+from harness.packaging.building import PackageParts, Sample, build_sample, write_package
+from harness.packaging.ca import make_ca
 
 pytestmark = pytest.mark.live
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from guest_images import write_guest
 
-from harness.building import PackageParts, write_package
-from harness.ca import make_ca
+from harness.packaging.building import PackageParts, write_package
+from harness.packaging.ca import make_ca
 
 REPOSITORY = Path(__file__).parents[2]
 RACS = str(Path(sys.executable).with_name("racs-conformance"))

@@ -21,7 +21,7 @@ from conformance.package.certificate import Trust
 from conformance.package.qcow2 import View
 from conformance.profile import load
 from conformance.verdict import Outcome
-from harness.inspection import look_inside
+from harness.inspection.look import look_inside
 
 Files = Mapping[str, bytes | str]
 """Path to content; a string is where a symbolic link leads."""

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from harness import appimage_boot, appimage_disk, appimage_initramfs, debs
-from harness.appimage_command import run_tool
+from harness.appimage import boot, debs, disk, initramfs
+from harness.appimage.command import run_tool
 
 HERE = Path(__file__).parent
 
@@ -29,18 +29,18 @@ def build_foreign(output: Path, cache: Path, progress: Callable[[str], None], mu
         script = (HERE / "init.sh").read_text()
         files = {"bin/foreign": program, "bin/lease": HERE / "lease.sh"}
         busybox = work / "debian/bin/busybox"
-        initramfs = appimage_initramfs.build_initramfs(work / "debian", busybox, script, files)
-        appimage_boot.write_boot(work / "debian", initramfs, work / "boot")
+        archive = initramfs.build_initramfs(work / "debian", busybox, script, files)
+        boot.write_boot(work / "debian", archive, work / "boot")
         if mute:
             _silence(work / "boot")
-        appimage_disk.write_disk(work / "boot", None, 64, work / "disk")
-        appimage_disk.write_qcow2(work / "disk", output)
+        disk.write_disk(work / "boot", None, 64, work / "disk")
+        disk.write_qcow2(work / "disk", output)
     return output
 
 
-def _silence(boot: Path) -> None:
+def _silence(partition: Path) -> None:
     """Let the kernel of a boot partition speak on the screen that the machine does not have."""
-    configuration = boot.with_name("syslinux.cfg")
-    run_tool(["mcopy", "-i", boot, "::syslinux.cfg", configuration], what="read the boot configuration")
+    configuration = partition.with_name("syslinux.cfg")
+    run_tool(["mcopy", "-i", partition, "::syslinux.cfg", configuration], what="read the boot configuration")
     configuration.write_text(configuration.read_text().replace("console=ttyS0", "console=tty0"))
-    run_tool(["mcopy", "-o", "-i", boot, configuration, "::syslinux.cfg"], what="write the boot configuration")
+    run_tool(["mcopy", "-o", "-i", partition, configuration, "::syslinux.cfg"], what="write the boot configuration")

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from conformance.errors import UsageError
-from harness.appimage_boot import BOOT_MIB
-from harness.appimage_command import run_tool
-from harness.appimage_root import Entry
+from harness.appimage.boot import BOOT_MIB
+from harness.appimage.command import run_tool
+from harness.appimage.root import Entry
 
 _FIRST_MIB = 1  # partitions on 1 MiB borders
 _IDENTITY = "52414353-2d72-4f6f-8174-2d6669786564"  # fixed, so that two builds agree; a guest knows its root as vda2

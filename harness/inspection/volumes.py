@@ -12,8 +12,8 @@ from conformance.inspection.journal import holds_changes
 from conformance.inspection.partitions import NO_FILES, Partition, read_partitions
 from conformance.inspection.signatures import EMPTY, LVM, SWAP, Label, Read, identify, label_of
 from conformance.package.clusters import GuestDisk
-from harness.filesystems import READABLE, FileSystem, Unreadable, open_filesystem
-from harness.guest_tree import Mount, Tree
+from harness.inspection.filesystems import READABLE, FileSystem, Unreadable, open_filesystem
+from harness.inspection.guest_tree import Mount, Tree
 
 _ROOT_FILES = ("/etc/passwd", "/etc/os-release", "/usr/lib/os-release", "/sbin/init", "/init")
 # Where systemd mounts by partition type (Discoverable Partitions Specification), x86-64's /usr among them.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from conformance.gtpu import PORT, MalformedMessage, MessageType, decode, g_pdu_offset
 from conformance.packet import ARP, IPV4, IPV6, UDP, WITH_PORTS, MalformedPacket, Packet, parse, reassemble
-from harness.capturefile import CapturedFrame
+from harness.rule.capturefile import CapturedFrame
 
 # tcpdump.org "Link-layer header types": where the protocol stands, and how long the header is
 _ETHERNET, _RAW, _OLD_RAW, _IPV4, _IPV6, _COOKED, _COOKED_2 = 1, 101, 12, 228, 229, 113, 276

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from conformance.certification import Judgement
     from conformance.package.build import Signer
     from conformance.package.certificate import Trust
-    from harness.appfile import AppFile
-    from harness.ca import KeyKind
+    from harness.packaging.appfile import AppFile
+    from harness.packaging.ca import KeyKind
 
 FAILED = 1  # exit status: what was given makes no package
 ACL = Path("auth") / "acl.xml"
@@ -119,7 +119,7 @@ def _describe(parts: PackageParts, profile: Profile) -> _Description:
                        (parts.certificate, "certificate")):  # fmt: skip
         require_file(path, what)
     if parts.description.suffix == ".toml":
-        from harness.appfile import read_app
+        from harness.packaging.appfile import read_app
 
         if parts.acl is not None:
             raise UsageError("--acl: an app file brings its ACL itself, in [bus]; leave the option out")
@@ -136,7 +136,7 @@ def _describe(parts: PackageParts, profile: Profile) -> _Description:
 
 def _pack(parts: PackageParts, described: _Description, profile: Profile, partial: Path) -> "Signer":
     from conformance.package.build import BuildRequest, build_ova
-    from harness.ca import load_signer
+    from harness.packaging.ca import load_signer
 
     signer = load_signer(parts.privatekey, parts.certificate)
     with parts.image.open("rb") as image, partial.open("wb") as target:
@@ -164,7 +164,7 @@ def _trust(signer: "Signer", roots: tuple[Path, ...]) -> "Trust":
     root at hand, and all that hangs on it but its name is judged all the same."""
     from conformance.package.certificate import Trust
     from conformance.package.chain import build
-    from harness.ca import load_roots
+    from harness.packaging.ca import load_roots
 
     now = datetime.now(UTC)
     top = build(signer.chain, Trust("rd", (), now)).certificates[-1]
@@ -174,7 +174,7 @@ def _trust(signer: "Signer", roots: tuple[Path, ...]) -> "Trust":
 def _refused(options: PackageOptions) -> "tuple[Judgement, ...]":
     """The MUSTs of scope "package" that this package fails."""
     from conformance.verdict import Verdict
-    from harness.checking import certify_statically
+    from harness.package.checking import certify_statically
 
     judgements = certify_statically(options).judgements
     return tuple(judgement for judgement in judgements if judgement.gates and judgement.verdict is Verdict.FAIL)
@@ -195,8 +195,8 @@ def _explain(judgement: "Judgement", described: _Description) -> str:
 def build_app_image(folder: Path, output: Path, root_archive: Path | None = None) -> int:
     """Build an app folder into an image; prints its path. A root archive without a kernel makes no image: then a
     kickstart file is written and explained, with status 1."""
-    from harness.appimage import build_image
-    from harness.appimage_archive import NoKernel
+    from harness.appimage.archive import NoKernel
+    from harness.appimage.image import build_image
 
     try:
         print(build_image(folder, output, CACHE / "images", tell, root_archive))
@@ -209,9 +209,9 @@ def build_app_image(folder: Path, output: Path, root_archive: Path | None = None
 
 def write_installation(folder: Path, output: Path, iso: Path | None) -> int:
     """Write the kickstart file with which Anaconda makes the image `output`, and say how. Nothing is installed here."""
-    from harness.appimage import app_layer, start_line
-    from harness.appimage_recipe import read_recipe
-    from harness.kickstart import explain_installation, write_kickstart
+    from harness.appimage.image import app_layer, start_line
+    from harness.appimage.kickstart import explain_installation, write_kickstart
+    from harness.appimage.recipe import read_recipe
 
     recipe = read_recipe(folder / "app.toml")
     if iso is not None:
@@ -228,7 +228,7 @@ def write_installation(folder: Path, output: Path, iso: Path | None) -> int:
 
 def make_rd_ca(request: AuthorityRequest) -> int:
     """Make root, key and certificate in a folder and trust the root for R&D; prints where they are."""
-    from harness.ca import make_ca, trust_root
+    from harness.packaging.ca import make_ca, trust_root
 
     files = make_ca(request.folder, request.subject, datetime.now(UTC), request.kind, request.intermediate)
     trusted = trust_root(files.root, trust_folder("rd"))
@@ -240,8 +240,8 @@ def make_rd_ca(request: AuthorityRequest) -> int:
 
 def build_sample(name: str) -> Sample:
     """The package of an app in examples/, signed by a throw-away R&D authority; its image is cached."""
-    from harness.appimage import build_image
-    from harness.ca import make_ca
+    from harness.appimage.image import build_image
+    from harness.packaging.ca import make_ca
 
     folder = CACHE / "samples"
     folder.mkdir(parents=True, exist_ok=True)

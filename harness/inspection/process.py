@@ -1,7 +1,7 @@
 """The process that looks into an image: C libraries read file systems that nobody vouches for, so it is one of its own,
 with limits, and has nothing but the package's file and a pipe.
 
-python -m harness.inspection_process FD: the request comes as JSON on standard input (`Request`), the `Inspection` goes
+python -m harness.inspection.process FD: the request comes as JSON on standard input (`Request`), the `Inspection` goes
 as JSON to standard output.
 """
 
@@ -21,10 +21,7 @@ from conformance.inspection import Unread as UnreadFile
 from conformance.inspection.cpio import is_initramfs
 from conformance.package.clusters import GuestDisk
 from conformance.package.qcow2 import View, parse
-from harness.filesystems import Initramfs, Unreadable, pieces
-from harness.guest_tree import Found, Mount, Tree
-from harness.inspection import CPU_S
-from harness.inspection_contents import (
+from harness.inspection.contents import (
     HEAD_BYTES,
     SECRET_PLACES,
     Search,
@@ -33,7 +30,10 @@ from harness.inspection_contents import (
     machine_ids,
     system_of,
 )
-from harness.inspection_volumes import FilesystemVolume, find_volumes, is_root, plan_mounts
+from harness.inspection.filesystems import Initramfs, Unreadable, pieces
+from harness.inspection.guest_tree import Found, Mount, Tree
+from harness.inspection.look import CPU_S
+from harness.inspection.volumes import FilesystemVolume, find_volumes, is_root, plan_mounts
 
 _ADDRESS_BYTES = 3 << 30
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h

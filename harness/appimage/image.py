@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from conformance.errors import UsageError
-from harness import appimage_archive, appimage_boot, appimage_disk, appimage_initramfs, appimage_root, debs
-from harness.appimage_recipe import Recipe, read_recipe
-from harness.appimage_root import Entry
+from harness.appimage import archive, boot, debs, disk, initramfs, root
+from harness.appimage.recipe import Recipe, read_recipe
+from harness.appimage.root import Entry
 from harness.options import require_file
 
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
@@ -66,7 +66,7 @@ def _workplace(cache: Path) -> Iterator[Path]:
 
 
 def _cached_image(recipe: Recipe, cache: Path, work: Path, progress: Callable[[str], None]) -> Path:
-    wanted = sorted({*appimage_root.BASE_PACKAGES, KERNEL_PACKAGE, *recipe.packages})
+    wanted = sorted({*root.BASE_PACKAGES, KERNEL_PACKAGE, *recipe.packages})
     packages = debs.fetch(wanted, cache / "debs", progress)
     layer = app_layer(recipe)
     builder = _builder_digest()
@@ -74,13 +74,13 @@ def _cached_image(recipe: Recipe, cache: Path, work: Path, progress: Callable[[s
     image = cache / f"image-{_digest([base_key, *_layer_lines(layer), str(recipe.disk_mib), *recipe.start])}.qcow2"
     if not image.exists():
         base = _cached_base(packages, cache / f"base-{base_key}", work, progress)
-        boot = _cached_boot(packages, cache, builder, base, work)
+        partition = _cached_boot(packages, cache, builder, base, work)
         progress("writing the image")
-        entries = _joined(appimage_root.scan(base), _compiled(layer, recipe, base, work))
-        appimage_disk.write_disk(boot, entries, recipe.disk_mib, work / "disk")
-        appimage_disk.write_qcow2(work / "disk", work / "image")
+        entries = _joined(root.scan(base), _compiled(layer, recipe, base, work))
+        disk.write_disk(partition, entries, recipe.disk_mib, work / "disk")
+        disk.write_qcow2(work / "disk", work / "image")
         (work / "image").replace(image)
-        boot.touch()
+        partition.touch()
         base.touch()
     image.touch()
     _prune(cache)
@@ -88,28 +88,28 @@ def _cached_image(recipe: Recipe, cache: Path, work: Path, progress: Callable[[s
 
 
 def _cached_image_of_archive(recipe: Recipe, cache: Path, work: Path, progress: Callable[[str], None]) -> Path:
-    archive = recipe.root_archive
-    assert archive is not None  # the caller has looked
-    require_file(archive, "root archive")
-    with archive.open("rb") as file:
+    given = recipe.root_archive
+    assert given is not None  # the caller has looked
+    require_file(given, "root archive")
+    with given.open("rb") as file:
         base_key = hashlib.file_digest(file, "sha256").hexdigest()
-    builder = [_builder_digest(), Path(appimage_archive.__file__).read_text()]
+    builder = [_builder_digest(), Path(archive.__file__).read_text()]
     named = _layer_lines(app_layer(recipe))
     image = cache / f"image-{_digest([*builder, base_key, *named, str(recipe.disk_mib), *recipe.start])}.qcow2"
     if not image.exists():
-        progress(f"unpacking {archive.name}")
-        root = appimage_archive.read_root(archive, work / "root")
-        progress(f"it is a root of {root.name}")
-        modules = appimage_archive.extract_kernel(root, work / "kernel")
+        progress(f"unpacking {given.name}")
+        guest = archive.read_root(given, work / "root")
+        progress(f"it is a root of {guest.name}")
+        modules = archive.extract_kernel(guest, work / "kernel")
         (busybox,) = [deb for deb in debs.fetch(["busybox-static"], cache / "debs", progress) if "busybox" in deb.name]
         debs.unpack(busybox, work / "busybox")
-        arguments = appimage_archive.KERNEL_ARGUMENTS
-        appimage_boot.build_boot(work / "kernel", work / "busybox/bin/busybox", work / "boot", modules, arguments)
-        layer = app_layer(recipe, root.python_packages) if recipe.python else recipe.files
+        arguments = archive.KERNEL_ARGUMENTS
+        boot.build_boot(work / "kernel", work / "busybox/bin/busybox", work / "boot", modules, arguments)
+        layer = app_layer(recipe, guest.python_packages) if recipe.python else recipe.files
         progress("writing the image")
-        entries = root.entries | appimage_archive.build_layer(root, layer, start_line(recipe), work / "made")
-        appimage_disk.write_disk(work / "boot", entries, recipe.disk_mib, work / "disk")
-        appimage_disk.write_qcow2(work / "disk", work / "image")
+        entries = guest.entries | archive.build_layer(guest, layer, start_line(recipe), work / "made")
+        disk.write_disk(work / "boot", entries, recipe.disk_mib, work / "disk")
+        disk.write_qcow2(work / "disk", work / "image")
         (work / "image").replace(image)
     image.touch()
     _prune(cache)
@@ -119,20 +119,20 @@ def _cached_image_of_archive(recipe: Recipe, cache: Path, work: Path, progress: 
 def _cached_base(packages: Sequence[debs.Deb], base: Path, work: Path, progress: Callable[[str], None]) -> Path:
     if not base.exists():
         progress("unpacking the Debian root")
-        appimage_root.build_root(packages, work / "root")
+        root.build_root(packages, work / "root")
         (work / "root").replace(base)
     return base
 
 
 def _cached_boot(packages: Sequence[debs.Deb], cache: Path, builder: str, base: Path, work: Path) -> Path:
     used = [deb for deb in packages if deb.name.startswith(("linux-image-", "busybox-static_"))]
-    boot = cache / f"boot-{_digest([builder, *(deb.sha256 for deb in used)])}.fat"
-    if not boot.exists():
+    partition = cache / f"boot-{_digest([builder, *(deb.sha256 for deb in used)])}.fat"
+    if not partition.exists():
         for deb in used:
             debs.unpack(deb, work / "kernel")
-        appimage_boot.build_boot(work / "kernel", base / "bin/busybox", work / "boot")
-        (work / "boot").replace(boot)
-    return boot
+        boot.build_boot(work / "kernel", base / "bin/busybox", work / "boot")
+        (work / "boot").replace(partition)
+    return partition
 
 
 def start_line(recipe: Recipe) -> str:
@@ -173,8 +173,8 @@ def _compiled(layer: dict[str, Path], recipe: Recipe, base: Path, work: Path) ->
     (folder / "etc/start").chmod(0o644)
     python = sorted(name for name in layer if name.endswith(".py"))
     if python:
-        appimage_root.compile_python(base, folder, python)
-    return appimage_root.scan(folder)
+        root.compile_python(base, folder, python)
+    return root.scan(folder)
 
 
 def _joined(base: dict[str, Entry], app: dict[str, Entry]) -> dict[str, Entry]:
@@ -198,10 +198,7 @@ def _layer_lines(layer: dict[str, Path]) -> list[str]:
 
 def _builder_digest() -> str:
     """The builder is an input too: a change of it renews every layer."""
-    sources = [
-        Path(module.__file__ or "")
-        for module in (appimage_boot, appimage_disk, appimage_initramfs, appimage_root, debs)
-    ]
+    sources = [Path(module.__file__ or "") for module in (boot, disk, initramfs, root, debs)]
     return _digest([source.read_text() for source in [*sources, Path(__file__)]])
 
 

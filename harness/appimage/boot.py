@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conformance.errors import UsageError
-from harness.appimage_command import run_tool
-from harness.appimage_initramfs import MODULES, build_initramfs
+from harness.appimage.command import run_tool
+from harness.appimage.initramfs import MODULES, build_initramfs
 
 BOOT_MIB = 32
 

@@ -1,6 +1,6 @@
 """app.toml as far as it says what the app is: descriptor and auth/acl.xml are written from it.
 
-What goes into the image stands in the same file ([image] and [files]) and is `appimage_recipe`'s to read.
+What goes into the image stands in the same file ([image] and [files]) and is `appimage.recipe`'s to read.
 """
 
 import re
@@ -25,7 +25,7 @@ from conformance.application import (
 from conformance.package.acl import decide
 from conformance.package.descriptor_writer import GuestSystem, write_acl, write_descriptor
 from conformance.profile import Profile
-from harness.tomlfile import Table, read_table
+from harness.packaging.tomlfile import Table, read_table
 
 TABLES = ("app", "endpoint", "offload", "forward", "firewall", "storage", "features", "bus", "properties")
 PURPOSE = "an app.toml says what the app is: `racs new` writes one"

@@ -13,11 +13,11 @@ from conformance.catalogue import load as load_catalogue
 from conformance.checks import package_check
 from conformance.errors import UsageError
 from harness.assembly import suite_digest
-from harness.batch import Ended, judge_each
-from harness.checking import certify_statically, require_json
-from harness.digest import cores
 from harness.display import render_brief
 from harness.options import PackageOptions, require_file
+from harness.package.batch import Ended, judge_each
+from harness.package.checking import certify_statically, require_json
+from harness.package.digest import cores
 from harness.screen import show
 
 NOT_CHECKED = "racs-not-checked/1"

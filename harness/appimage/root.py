@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conformance.errors import UsageError
-from harness import debs
-from harness.appimage_command import run_tool
+from harness.appimage import debs
+from harness.appimage.command import run_tool
 
 BASE_PACKAGES = ("base-files", "busybox-static", "libc6")
 

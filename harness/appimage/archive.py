@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conformance.errors import UsageError
-from harness.appimage_command import run_tool
-from harness.appimage_initramfs import MODULES, dependencies
-from harness.appimage_root import Entry
+from harness.appimage.command import run_tool
+from harness.appimage.initramfs import MODULES, dependencies
+from harness.appimage.root import Entry
 
 KERNEL_ARGUMENTS = "selinux=0"  # an archive brings no labels, without which an enforcing system does not start
 # What other distributions' kernels have as modules for an ext4 root, and what ext4 asks for by a name of its algorithm.

@@ -11,7 +11,7 @@ from conformance.application import Rule
 from conformance.errors import SubjectError, UsageError
 from conformance.rules.expression import Membership
 from harness.options import require_file
-from harness.packetselection import JudgedFrame, count_line, judge_capture
+from harness.rule.packetselection import JudgedFrame, count_line, judge_capture
 from harness.screen import show
 
 _LINES_AT_ONCE = 200

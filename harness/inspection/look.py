@@ -44,7 +44,7 @@ def look_inside(package: "Package", profile: Profile, program: str = sys.executa
 
 
 def _ask(program: str, descriptor: int, request: Mapping[str, Any]) -> Inspection:
-    command = [program, "-m", "harness.inspection_process", str(descriptor)]
+    command = [program, "-m", "harness.inspection.process", str(descriptor)]
     pipe = subprocess.PIPE
     try:
         process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=(descriptor,))

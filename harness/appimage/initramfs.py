@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from conformance.errors import UsageError
-from harness.appimage_command import BUILD_TIME_S
+from harness.appimage.command import BUILD_TIME_S
 
 # Order matters: the PCI transport before the drivers on it, or the NICs are found in another order than their slots.
 MODULES = (

@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.appfile import TABLES
-from harness.tomlfile import Table, read_table
+from harness.packaging.appfile import TABLES
+from harness.packaging.tomlfile import Table, read_table
 
 PURPOSE = "an app's folder holds an app.toml"
 _DISK = "a whole number from 64 to 8192"

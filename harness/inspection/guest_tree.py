@@ -4,7 +4,7 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.filesystems import FileSystem, Node, Unreadable
+from harness.inspection.filesystems import FileSystem, Node, Unreadable
 
 _LINKS_MAX = 40  # as Linux has it (path_resolution(7))
 _DEPTH_MAX = 64

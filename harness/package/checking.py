@@ -9,10 +9,10 @@ from conformance.certification import Certification
 from conformance.judge import Ledger
 from conformance.package import open_package
 from harness.assembly import RunFacts, assemble, judge_statically
-from harness.digest import whole_digest
 from harness.display import render_certification, write_json
-from harness.inspection import look_inside
+from harness.inspection.look import look_inside
 from harness.options import PackageOptions, require_file, require_writable
+from harness.package.digest import whole_digest
 from harness.screen import show
 
 # The requirements that speak of what is inside the image's file systems: what --no-image leaves out.

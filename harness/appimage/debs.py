@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from conformance.errors import UsageError
-from harness.appimage_command import run_tool
+from harness.appimage.command import run_tool
 
 # What the packages would only need while they are installed: configuration, hooks, the kernel's own initramfs.
 _NOT_NEEDED = ("awk", "debconf", "dpkg", "initramfs-tools", "kmod", "linux-base")

@@ -12,7 +12,7 @@ from conformance.package import open_package
 from conformance.profile import DEFAULT
 from conformance.profile import load as load_profile
 from harness.options import require_file
-from harness.package_facts import CertificateFacts, ImageFacts, PackageFacts, gather
+from harness.package.facts import CertificateFacts, ImageFacts, PackageFacts, gather
 from harness.screen import show
 
 _UNREADABLE = 1  # exit status

@@ -19,9 +19,9 @@ from conformance.inspection.accounts import (
 )
 from conformance.inspection.ownership import Digest, dpkg_digest, rpm_digest
 from conformance.inspection.secrets import find_secrets
-from harness import passwords
-from harness.filesystems import Unreadable
-from harness.guest_tree import Found, Tree, Unread
+from harness.inspection import passwords
+from harness.inspection.filesystems import Unreadable
+from harness.inspection.guest_tree import Found, Tree, Unread
 
 SECRET_PLACES = ("/root", "/home", "/etc", "/var/lib/cloud")
 HEAD_BYTES = 1 << 20  # of a file that tells what it is by its beginning

@@ -12,8 +12,8 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.appimage_archive import UNIT, UNIT_FILE
-from harness.appimage_command import BUILD_TIME_S
+from harness.appimage.archive import UNIT, UNIT_FILE
+from harness.appimage.command import BUILD_TIME_S
 
 _HEAD = """# Installs the app {app} on a system of the Red Hat family; Anaconda takes it from a volume called OEMDRV.
 text

@@ -9,8 +9,8 @@ from conformance.packet import Packet
 from conformance.rules.expression import Membership, compile_rule, mirrored
 from conformance.rules.language import parse
 from conformance.rules.words import protocol_name
-from harness.capturefile import CapturedFrame, read_capture
-from harness.dissection import Dissected, Dissector, FragmentKey
+from harness.rule.capturefile import CapturedFrame, read_capture
+from harness.rule.dissection import Dissected, Dissector, FragmentKey
 
 State = Literal["selected", "left", "no packet", "unknown"]
 

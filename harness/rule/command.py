@@ -20,7 +20,7 @@ from conformance.rules.review import judge_rule, review_rule
 from conformance.rules.words import describe
 from conformance.verdict import Finding, counted
 from harness.options import require_file, require_writable
-from harness.packetreport import PacketReport
+from harness.rule.packetreport import PacketReport
 from harness.screen import show
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Packages alone, without a machine: `racs check` and `racs inspect`."""

@@ -1,0 +1,1 @@
+"""`racs rule`: what offload rules select, in words and in captures."""
