@@ -6,11 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from conformance.exitstatus import ExitStatus, worst
 from conformance.verdict import Finding, Verdict
 
 SCHEMA = "racs-certification/1"
 Scope = Literal["package", "selection", "certification"]
 Whole = Literal["pass", "fail", "inconclusive", "error", "interrupted", "nothing ran"]
+_VERDICTS: Mapping[ExitStatus, Whole] = {  # usage errors (4) never come this far
+    ExitStatus.PASS: "pass",
+    ExitStatus.FAIL: "fail",
+    ExitStatus.INTERRUPTED: "interrupted",
+    ExitStatus.ERROR: "error",
+    ExitStatus.NOTHING_RAN: "nothing ran",
+    ExitStatus.INCONCLUSIVE: "inconclusive",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +112,8 @@ class Certification:
         return self.scope == "certification" and self.verdict == "pass" and not self.profile_file
 
     @property
-    def exit_status(self) -> int:
-        """Design 6; usage errors (4) never come this far."""
-        return {"pass": 0, "fail": 1, "interrupted": 2, "error": 3, "nothing ran": 5, "inconclusive": 6}[self.verdict]
+    def exit_status(self) -> ExitStatus:
+        return next(status for status, verdict in _VERDICTS.items() if verdict == self.verdict)
 
     def to_json(self, indent: int | None = 1) -> str:
         """The JSON of schema racs-certification/1; on one line without an indent."""
@@ -115,21 +123,22 @@ class Certification:
 
 
 def whole_verdict(judgements: Sequence[Judgement], interrupted: bool, errors: Sequence[str]) -> Whole:
-    """The verdict of the whole from its parts, in design 6's order: 2, 3, 1, 6, 5, 0.
+    """The verdict of the whole from its parts: the worst that holds.
 
     A failed requirement of subject platform is a broken lab (error). An applicable MUST in force and in scope without
     pass or fail makes it inconclusive; nothing judged is never a pass.
     """
-    if interrupted:
-        return "interrupted"
     broken = any(j.subject == "platform" and j.verdict is Verdict.FAIL and j.in_force for j in judgements)
-    if errors or broken:
-        return "error"
     gating = [j for j in judgements if j.gates]
-    if any(j.verdict is Verdict.FAIL for j in gating):
-        return "fail"
-    judged = [j for j in judgements if j.verdict in (Verdict.PASS, Verdict.FAIL)]
-    open_ones = [j for j in gating if j.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_JUDGED)]
-    if open_ones and (judged or any(j.verdict is Verdict.INCONCLUSIVE for j in open_ones)):
-        return "inconclusive"
-    return "pass" if judged else "nothing ran"
+    judged = any(j.verdict in (Verdict.PASS, Verdict.FAIL) for j in judgements)
+    could_not_tell = any(j.verdict is Verdict.INCONCLUSIVE for j in gating)
+    has_gap = judged and any(j.verdict is Verdict.NOT_JUDGED for j in gating)
+    holds = {
+        ExitStatus.INTERRUPTED: interrupted,
+        ExitStatus.ERROR: bool(errors) or broken,
+        ExitStatus.FAIL: any(j.verdict is Verdict.FAIL for j in gating),
+        ExitStatus.INCONCLUSIVE: could_not_tell or has_gap,
+        ExitStatus.NOTHING_RAN: not judged,
+        ExitStatus.PASS: True,
+    }
+    return _VERDICTS[worst(status for status, held in holds.items() if held)]

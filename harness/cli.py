@@ -11,17 +11,15 @@ from typing import Any, TypeVar
 import click
 
 from conformance.errors import BrokenLab, EnvironmentFault, UsageError
+from conformance.exitstatus import ExitStatus
 from harness.screen import silence
-from harness.start import INTERRUPTED
-
-USAGE, ERROR = 4, 3
 
 _FILE = click.Path(path_type=Path, readable=False)  # harness.options says better what is wrong with a file
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and exit with design 6's status; no fault of the user's or the machine's shows a traceback."""
+    """Run a command and exit with design 7's status; no fault of the user's or the machine's shows a traceback."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         # click's own main would end a broken pipe with 1, which says that a requirement failed
@@ -32,27 +30,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = end.exit_code
     except click.ClickException as error:
         error.show()
-        status = USAGE
+        status = ExitStatus.USAGE
     except KeyboardInterrupt:
-        status = INTERRUPTED
+        status = ExitStatus.INTERRUPTED
     except UsageError as error:
         click.echo(f"racs: {error}", err=True)
-        status = USAGE
+        status = ExitStatus.USAGE
     except (EnvironmentFault, BrokenLab) as error:
         click.echo(f"racs: {error}", err=True)
-        status = ERROR
+        status = ExitStatus.ERROR
     except BrokenPipeError:
         silence(sys.stdout)
-        status = ERROR
+        status = ExitStatus.ERROR
     except OSError as error:
         click.echo(f"racs: {error.filename or 'the system'}: {error.strerror or error}", err=True)
         silence(sys.stdout)
-        status = ERROR
+        status = ExitStatus.ERROR
     except Exception:  # a bug of ours must not look like a failed requirement
         traceback.print_exc()
         click.echo("racs: error in the suite: please report it with the text above", err=True)
-        status = ERROR
-    sys.exit(status or 0)
+        status = ExitStatus.ERROR
+    sys.exit(status or ExitStatus.PASS)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -12,6 +12,7 @@ from typing import TextIO
 from conformance.catalogue import load as load_catalogue
 from conformance.checks import package_check
 from conformance.errors import UsageError
+from conformance.exitstatus import ExitStatus, worst
 from harness.assembly import suite_digest
 from harness.display import render_brief
 from harness.options import PackageOptions, require_file
@@ -22,15 +23,13 @@ from harness.screen import show
 
 NOT_CHECKED = "racs-not-checked/1"
 """The schema of the line of JSON of a package that nobody could judge."""
-_WORST_FIRST = (2, 4, 3, 1, 6, 5, 0)  # design 7
-_ERROR, _USAGE = 3, 4
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
     """What one of several packages came to: exit status and verdict, what a terminal shows of it, its line of JSON."""
 
-    status: int
+    status: ExitStatus
     verdict: str
     text: str
     line: str
@@ -62,7 +61,7 @@ def check_packages(packages: Sequence[PackageOptions], json_file: str | None) ->
         raise
     if json_file != "-":
         show(_summary(told), sys.stdout)
-    return min((judged.status for judged in told), key=_WORST_FIRST.index)
+    return worst(judged.status for judged in told)
 
 
 def _load_once() -> None:
@@ -90,19 +89,19 @@ def _judge(options: PackageOptions, processes: int, colour: bool) -> Judged:
         require_file(options.ova, "package")
         certification = certify_statically(options, processes)
     except UsageError as error:
-        return _not_checked(options, _USAGE, str(error))
+        return _not_checked(options, ExitStatus.USAGE, str(error))
     except OSError as error:
-        return _not_checked(options, _ERROR, f"{options.ova}: {error.strerror or error}")
+        return _not_checked(options, ExitStatus.ERROR, f"{options.ova}: {error.strerror or error}")
     text = render_brief(certification, colour)
     line = certification.to_json(indent=None).rstrip()
     return Judged(certification.exit_status, certification.verdict, text, line, certification.notes)
 
 
 def _judged(options: PackageOptions, ended: Ended[Judged]) -> Judged:
-    return ended.result or _not_checked(options, _ERROR, f"error in the suite: {ended.why}: please report it")
+    return ended.result or _not_checked(options, ExitStatus.ERROR, f"error in the suite: {ended.why}: please report it")
 
 
-def _not_checked(options: PackageOptions, status: int, why: str) -> Judged:
+def _not_checked(options: PackageOptions, status: ExitStatus, why: str) -> Judged:
     """Nobody judged it, and no digest of it is known: no certification, not even a bad one."""
     value = {
         "schema": NOT_CHECKED,

@@ -10,13 +10,16 @@ import click
 import pytest
 
 from conformance.certification import Certification, Whole
-from harness import cli, plugin, start
+from conformance.exitstatus import WORST_FIRST, ExitStatus
+from harness import cli, plugin
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("examples/*.md")])
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"^ {4,}(.*)$|`([^`\n]+)`", re.MULTILINE)
 PATH = re.compile(r"\b(?:conformance|emulator|harness|reports|suites|tests|examples|docs|requirements)/[\w./*-]+")
+ORDER = re.compile(r"\b\d(?:(?: [a-z ]+)?(?:,| and)\s+\d){4,}")
+WITH_ORDER = ("docs/design.md", "docs/how-to.md")
 ROW = re.compile(r"^\| (\d) \|([a-z ]*)\|", re.MULTILINE)
 PICTURE_BYTES_MAX = 300_000
 OF_PYTEST = {"-k", "-m", "-n", "-x"}  # those of pytest's own that the pages use
@@ -106,14 +109,23 @@ def test_every_command_is_told_of() -> None:
 
 
 def test_readme_has_the_exit_statuses() -> None:
-    def status(verdict: Whole) -> int:
+    def status(verdict: Whole) -> ExitStatus:
         return Certification("package", verdict, "rd", "", 0, {}, "", {}, "", "", "", (), 0, "", {}, ()).exit_status
 
-    expected = {status(verdict): verdict for verdict in get_args(Whole)} | {cli.USAGE: ""}
+    expected = {status(verdict): verdict for verdict in get_args(Whole)} | {ExitStatus.USAGE: ""}
     rows = ROW.findall((REPOSITORY / "README.md").read_text(encoding="utf-8"))
     assert {int(number): verdict.strip() for number, verdict in rows} == expected
-    assert expected[cli.ERROR] == "error"
-    assert expected[start.INTERRUPTED] == "interrupted"
+    for verdict in get_args(Whole):
+        assert status(verdict).name == verdict.upper().replace(" ", "_")
+
+
+def test_the_order_of_exit_statuses_is_the_same_everywhere() -> None:
+    assert sorted(WORST_FIRST) == list(ExitStatus)
+    texts = {name: (REPOSITORY / name).read_text(encoding="utf-8") for name in ("README.md", *WITH_ORDER)}
+    texts["racs check --help"] = str(cli.check.help)
+    for name, text in texts.items():
+        orders = [[int(number) for number in re.findall(r"\d", order)] for order in ORDER.findall(text)]
+        assert orders and all(order == list(WORST_FIRST) for order in orders), (name, orders)
 
 
 def test_picture_of_a_report_is_small() -> None:
