@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from conformance.errors import EnvironmentFault, UsageError
+from conformance.exitstatus import ExitStatus
 from conformance.profile import Profile
 from conformance.profile import load as load_profile
 from harness import accelerator, host
@@ -18,7 +19,6 @@ from harness.options import CACHE, TRUST_PROFILES, trust_folder
 from harness.packaging.ca import load_roots
 from harness.screen import show
 
-LACKING = 4  # exit status
 SPARE_MIB = 1024  # memory that the lab takes beside the guest's own
 EXPIRES_SOON = timedelta(days=60)
 
@@ -45,9 +45,9 @@ def examine_machine() -> int:
         lacks += row.state == "lacks"
     if lacks:
         show(f"\nno run can take place here: {lacks} lacking; racs check needs none of it", sys.stdout)
-        return LACKING
+        return ExitStatus.USAGE
     show("\na run can take place here", sys.stdout)
-    return 0
+    return ExitStatus.PASS
 
 
 def examine(profile: Profile, folder: Path) -> Iterator[Row]:

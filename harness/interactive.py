@@ -12,6 +12,7 @@ from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING
 
+from conformance.exitstatus import ExitStatus
 from conformance.package import open_package
 from conformance.trace import Event, describe_starvation
 from harness.assembly import make_run_folder, refusal_of
@@ -25,7 +26,6 @@ if TYPE_CHECKING:  # they open libvirt: only where something is booted
     from harness.lab import Lab, LabSpec
     from harness.testbed import Testbed
 
-REFUSED = 1  # exit status: the package cannot be trusted
 CONSOLE_SOCKET = Path("/run/racs/console")  # of the lab's own tmpfs: QEMU's end of the serial port
 
 
@@ -49,7 +49,7 @@ def run_lab(request: LabRequest) -> int:
     refusal = refusal_of(request.options, package)
     if refusal or package.application is None:
         _say(f"{refusal}; racs check says what is wrong")
-        return REFUSED
+        return ExitStatus.FAIL
     name = package.application.id
     with listen(name) if request.terminals is None else adopt(request.terminals) as listener:
         require_lab(lambda: None, f"--terminals={listener.fileno()}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conformance.errors import SubjectError, UsageError
+from conformance.exitstatus import ExitStatus
 from conformance.profile import DEFAULT, Profile
 from conformance.profile import load as load_profile
 from harness.options import CACHE, REPOSITORY, PackageOptions, require_file, trust_folder
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from harness.packaging.appfile import AppFile
     from harness.packaging.ca import KeyKind
 
-FAILED = 1  # exit status: what was given makes no package
 ACL = Path("auth") / "acl.xml"
 PYTHON_FOLDER = "/usr/local/lib/racs-python"
 
@@ -94,14 +94,14 @@ def build_package(parts: PackageParts, output: Path | None, acceptance: Acceptan
             if refused and not acceptance.anyway:
                 tell("the package is not written: mend this, or give --anyway")
                 partial.unlink()
-                return FAILED
+                return ExitStatus.FAIL
     except SubjectError as error:
         place = f"{error.where}: " if error.where else ""
         mend = f"; {error.remedy}" if error.remedy else ""
         tell(f"{place}expected {error.expected}, saw {error.seen}{mend}")
-        return FAILED
+        return ExitStatus.FAIL
     print(target)
-    return 0
+    return ExitStatus.PASS
 
 
 def write_package(parts: PackageParts, output: Path) -> None:
@@ -203,8 +203,8 @@ def build_app_image(folder: Path, output: Path, root_archive: Path | None = None
     except NoKernel as error:
         tell(str(error))
         write_installation(folder, output, None)
-        return FAILED
-    return 0
+        return ExitStatus.FAIL
+    return ExitStatus.PASS
 
 
 def write_installation(folder: Path, output: Path, iso: Path | None) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from conformance.application import Direction, Rule
 from conformance.checks.selection import users
 from conformance.errors import SubjectError, UsageError
+from conformance.exitstatus import ExitStatus
 from conformance.profile import Profile
 from conformance.profile import load as load_profile
 from conformance.rules.language import mirrored_text, parse
@@ -130,8 +131,8 @@ def explain_rules(request: RuleRequest) -> int:
         _write_json(_record(accounts, together, told, request.directed), request.json_file)
     verdicts = {account.verdict for account in accounts} | {"broken" if one.broken else "undecided" for one in whole}
     if "broken" in verdicts or request.faults:
-        return 1
-    return 6 if "undecided" in verdicts else 0  # design 7
+        return ExitStatus.FAIL
+    return ExitStatus.INCONCLUSIVE if "undecided" in verdicts else ExitStatus.PASS
 
 
 def _account(rule: Rule, profile: Profile) -> _Account:
