@@ -1,16 +1,18 @@
 """app.toml as far as it says what goes into the image: [image] and [files]."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from conformance.errors import UsageError
 from harness.packaging.appfile import TABLES
 from harness.packaging.tomlfile import Table, read_table
 
 PURPOSE = "an app's folder holds an app.toml"
 _DISK = "a whole number from 64 to 8192"
+_START = "the command that starts the app, a list of words"
+_FILE = "a file beside app.toml"
 # a package named "-o..." would be an option of apt's, one named "x-" would be taken out
-_PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]*[a-z0-9+]")
+_PACKAGE = r"[a-z0-9][a-z0-9.+-]*[a-z0-9+]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,36 +29,38 @@ class Recipe:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read app.toml; raises UsageError that names line and key and what was expected."""
+    """Read app.toml; raises UsageError with all that is not understood of these tables, each with line and key."""
     top = read_table(path, PURPOSE).only("image", "files", *TABLES)
+    if "image" not in top:
+        raise UsageError(f"{path} has no [image], which says what goes into it: packages, disk_mib, start")
     image = top.table("image").only("packages", "python", "disk_mib", "start", "root_archive")
-    disk_mib = image.whole("disk_mib", _DISK)
-    if not 64 <= disk_mib <= 8192:
-        raise image.refusal("disk_mib", _DISK)
-    start = image.words("start", "the command that starts the app, a list of words")
-    if not start:
-        raise image.refusal("start", "the command that starts the app, a list of words")
-    packages = image.words("packages", "a list of names of Debian packages")
-    if not all(_PACKAGE.fullmatch(word) for word in packages):
-        raise image.refusal("packages", "a list of names of Debian packages")
+    disk_mib = image.whole("disk_mib", _DISK, 64, 8192)
+    start = image.words("start", _START)
+    if image.values.get("start", []) == []:
+        image.refuse("start", _START)
+    packages = image.words("packages", "a list of names of Debian packages", _PACKAGE)
     archive = image.string("root_archive", "an archive beside app.toml, such as rootfs.tar.xz", "")
     if archive and packages:
-        raise image.refusal("packages", "no Debian packages where a root_archive is given")
-    files = top.table("files")
-    return Recipe(
+        image.refuse("packages", "no Debian packages where a root_archive is given")
+    recipe = Recipe(
         packages=packages,
         python=image.words("python", "a list of names of Python packages"),
         disk_mib=disk_mib,
         start=start,
-        files={name: _file(files, name) for name in files.values},
+        files=_files(top.table("files")),
         root_archive=path.parent / archive if archive else None,
     )
+    top.source.settle()
+    return recipe
 
 
-def _file(files: Table, name: str) -> Path:
-    if not name.startswith("/") or ".." in name.split("/") or name.endswith("/") or not name.isprintable():
-        raise files.refusal(name, "as key an absolute file name for the image")
-    found = files.path.parent / files.string(name, "a file beside app.toml")
-    if not found.is_file():
-        raise files.refusal(name, "a file beside app.toml (there is no such file)")
-    return found
+def _files(table: Table) -> dict[str, Path]:
+    files = {}
+    for name in table.values:
+        if not name.startswith("/") or ".." in name.split("/") or name.endswith("/"):
+            table.refuse_key(name, 'as key an absolute file name for the image, such as "/opt/app.py"')
+        value = table.string(name, _FILE)
+        files[name] = table.source.path.parent / value
+        if value and not files[name].is_file():
+            table.refuse(name, f"{_FILE} (there is no such file)")
+    return files

@@ -1,12 +1,11 @@
 """`racs build-app`, `racs build-ova`, `racs ca`, and the sample app that `racs certify` takes when it gets none."""
 
 import os
-import re
 import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,7 +89,7 @@ def build_package(parts: PackageParts, output: Path | None, acceptance: Acceptan
             options = PackageOptions(partial, profile, _trust(signer, acceptance.roots))
             refused = _refused(options)
             for judgement in refused:
-                tell(_explain(judgement, described))
+                tell(_explain(judgement, described.source))
             if refused and not acceptance.anyway:
                 tell("the package is not written: mend this, or give --anyway")
                 partial.unlink()
@@ -180,16 +179,16 @@ def _refused(options: PackageOptions) -> "tuple[Judgement, ...]":
     return tuple(judgement for judgement in judgements if judgement.gates and judgement.verdict is Verdict.FAIL)
 
 
-def _explain(judgement: "Judgement", described: _Description) -> str:
-    """As `racs check` tells it; what was written from an app file with its place in that, too."""
+def _explain(judgement: "Judgement", app: "AppFile | None") -> str:
+    """As `racs check` tells it; of what was written from an app file in the file's own terms."""
     from reports.text import describe
 
-    text = f"{judgement.id} {judgement.title}\n{textwrap.indent(describe(judgement), '  ')}"
-    app = described.source
-    if app is None:
-        return text
-    written = r"^( *where +)((?:descriptor|auth/acl\.xml), .*\(line \d+\).*)$"
-    return re.sub(written, lambda found: f"{found[1]}{app.origin(found[2])}, in the {found[2]}", text, flags=re.M)
+    if app is not None:
+        from harness.packaging.origin import retell  # lark: only who is refused pays for its import
+
+        findings = tuple(retell(judgement.id, finding, app) for finding in judgement.findings)
+        judgement = replace(judgement, findings=findings)
+    return f"{judgement.id} {judgement.title}\n{textwrap.indent(describe(judgement), '  ')}"
 
 
 def build_app_image(folder: Path, output: Path, root_archive: Path | None = None) -> int:

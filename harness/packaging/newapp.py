@@ -11,7 +11,7 @@ from conformance.errors import UsageError
 from harness.options import REPOSITORY
 
 AppType = Literal["terminating", "transparent"]
-_ID = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)  # contract 1: racs:Application's id
+ID = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)  # contract 1: racs:Application's id
 _EXAMPLES = REPOSITORY / "examples"
 _TEMPLATES = _EXAMPLES / "new"
 # What every guest stands on is copied as it is, so that it has one source; of what an app is for, each type its part.
@@ -38,7 +38,7 @@ class NewApp:
 def make_app(app: NewApp) -> int:
     """Make the project folder; prints what to do next. All of it is made or none: raises UsageError for an id that is
     none, and for a folder that cannot be made or has something in it."""
-    if not _ID.fullmatch(app.id):
+    if not ID.fullmatch(app.id):
         raise UsageError(
             f"{app.id!r} cannot be an app's id: 1 to 32 small letters, digits and hyphens, a letter first, as in my-app"
         )

@@ -47,14 +47,14 @@ def test_a_recipe_is_read(app: Path) -> None:
     ("old", "new", "said"),
     [
         ("[image]", "[image", "no TOML"),
-        ("[files]", "[file]", "line 6: file is not known; did you mean files"),
-        ("disk_mib = 128", "disk_mib = true", "line 4: image.disk_mib: expected a whole number"),
+        ("[files]", "[file]", "app.toml:6, \\[file\\] is not known; did you mean files"),
+        ("disk_mib = 128", "disk_mib = true", "app.toml:4, \\[image\\] disk_mib: expected a whole number"),
         ("disk_mib = 128", "disk_mib = 9000", "64 to 8192"),
         ("disk_mib = 128", "", "64 to 8192, saw nothing"),
         (
             "disk_mib = 128",
             "disk_mib = 128\ndiks_mib = 1",
-            "line 5: image.diks_mib is not known; did you mean disk_mib",
+            "app.toml:5, \\[image\\] diks_mib is not known; did you mean disk_mib",
         ),
         ('start = ["python3", "/opt/app.py", "--flag"]', "", "starts the app"),
         ('start = ["python3", "/opt/app.py", "--flag"]', "start = []", "starts the app"),

@@ -50,10 +50,10 @@ def test_an_app_file_becomes_a_package_that_passes(delivery: Delivery, tmp_path:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('"udp/7"', '"udp/5000"', ["DSC-007", "app.toml, line 9: [endpoint], in the descriptor, /ovf:Envelope"]),
-        ('"1.0.0"', '"one"', ["DSC-003", "app.toml, line 2: [app], in the descriptor"]),
-        ("app/hello", "app/other", ["PKG-013", "app.toml, line 11: [bus], in the auth/acl.xml, /acl:acl/acl:allow"]),
-        ('id = "hello"', 'id = "Hello"\nmemory_mib = 2048', ["DSC-003", "RES-002"]),
+        ('"udp/7"', '"udp/5000"', ["DSC-007", 'app.toml:10, [endpoint."hello.apps.example"] services[1]', "send ="]),
+        ('"1.0.0"', '"one"', ["DSC-003", "app.toml:7, [app] version"]),
+        ("app/hello", "app/other", ["PKG-013", "app.toml:12, [bus] publish[1]", '"app/hello/state"']),
+        ('id = "hello"', 'id = "hello"\ncpus = 2\nmemory_mib = 2048', ["RES-001", "RES-002"]),
     ],
 )
 def test_what_check_would_refuse_is_told_and_not_written(
