@@ -160,9 +160,12 @@ class Xfs:
 
     def root(self) -> Node:
         try:
-            return Node("folder", 0, self._volume.get_root_directory())
+            folder = self._volume.get_root_directory()
         except OSError as error:
             raise Unreadable(_reason(error)) from error
+        if folder is None:  # the library has no error for a superblock that names none
+            raise Unreadable("its root folder is not where the superblock says")
+        return Node("folder", 0, folder)
 
     def children(self, folder: Node) -> Mapping[str, Node]:
         found = {}
