@@ -9,6 +9,9 @@ INTERRUPTED = 2  # exit status: design 7
 def main() -> None:
     """Run the command line. A Ctrl-C that comes this early ends it as a later one does, without a traceback."""
     try:
+        from harness.interrupts import as_ctrl_c
+
+        as_ctrl_c()
         open_standard_streams()
         from harness.cli import main
 

@@ -18,7 +18,6 @@ from conformance.errors import BrokenLab, EnvironmentFault, SubjectError, UsageE
 from conformance.judge import Ledger
 from conformance.package import Package, open_package
 from conformance.verdict import Finding, Outcome, Verdict, failed, lab_gave_up, not_applicable, not_judged
-from harness import interrupts
 from harness.assembly import (
     RunFacts,
     digest_files,
@@ -32,6 +31,7 @@ from harness.collection import Collection, nothing_selected, requirement_of
 from harness.conclusion import conclude
 from harness.display import render_certification, verdict_line
 from harness.inspection.look import look_inside
+from harness.interrupts import Interrupts, leave
 from harness.options import PackageOptions, load_package_options, require_writable
 from harness.screen import show, silence
 from harness.situations import Unreached
@@ -98,6 +98,7 @@ class SuiteRun(Collection):
         self.config = config
         self.request = request
         self.ledger = request.ledger
+        self.interrupts = Interrupts()
         self.facts = RunFacts(
             "certification", seed=request.seed, missing=request.refusal or "nothing of this run judged it"
         )
@@ -130,7 +131,7 @@ class SuiteRun(Collection):
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> None:
-        interrupts.take()  # from here on a report is made of what there is
+        self.interrupts.take()  # from here on a report is made of what there is
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
@@ -216,7 +217,7 @@ class SuiteRun(Collection):
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self) -> None:
-        interrupts.ignore()
+        self.interrupts.end()
         self.facts.interrupted = True
         self.facts.missing = "the run was interrupted before"
 
@@ -229,6 +230,7 @@ class SuiteRun(Collection):
             return
         if exitstatus == pytest.ExitCode.INTERNAL_ERROR:
             self.facts.errors.append("internal error of the suite; the text stands above")
+        self.interrupts.end()  # what there is will be reported
         request, option = self.request, self.config.option
         with self._released():
             if self.testbed is not None:
@@ -243,7 +245,7 @@ class SuiteRun(Collection):
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
         if self.certification is not None and self.facts.interrupted:
-            interrupts.leave(self.certification.exit_status)
+            leave(self.certification.exit_status)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self.certification is None:

@@ -15,6 +15,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from typing import Generic, TypeVar, cast
 
+from harness.interrupts import SIGNALS
+
 Result = TypeVar("Result")
 _AHEAD_MAX = 64  # results that wait for an earlier one: memory stays bounded, however many are to be judged
 _GRACE_S = 2.0
@@ -64,8 +66,8 @@ def judge_each(count: int, processes: int, judge: Callable[[int], Result]) -> Ge
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits, for moments: a process that is started and not noted yet, or not ended yet, would be lost."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """What ends us waits, for moments: a process that is started and not noted yet, or not ended yet, would be lost."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
@@ -87,7 +89,7 @@ def _work(parent: int, channel: Connection, judge: Callable[[int], Result], numb
         os._exit(1)
     os.setpgid(0, 0)  # the terminal's Ctrl-C is the parent's to take
     with suppress(KeyboardInterrupt):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         channel.send(judge(number))
 
 

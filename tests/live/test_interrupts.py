@@ -1,19 +1,22 @@
-"""A run that is ended from outside, at its moments: Ctrl-C leaves a readable report, nothing leaves anything behind."""
+"""A run that is ended from outside, at its moments: what asks it to end leaves a readable report, nothing leaves
+anything behind."""
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import jsonschema
 import pytest
 from command_line import RACS, REPOSITORY
 
+from harness.interrupts import SAME_S
 from harness.packaging.building import Sample
 
 pytestmark = pytest.mark.live
@@ -77,6 +80,16 @@ class Run:
             pids.append(pid)
         return pids
 
+    def of_lab(self) -> dict[int, str]:
+        """All processes in the lab's PID namespace, and their command lines; none before there is one."""
+        here, found = os.readlink("/proc/self/ns/pid"), {}
+        lab = os.readlink(f"/proc/{self.process.pid}/ns/pid_for_children")
+        for folder in Path("/proc").iterdir():
+            with suppress(OSError, ValueError):
+                if here != lab == os.readlink(folder / "ns/pid"):
+                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return found
+
     def evidence(self) -> set[str]:
         """Names of all files of the run; whatever lies elsewhere in the folder fails."""
         assert [path.name for path in self.folder.iterdir()] == ["runs"]
@@ -99,21 +112,40 @@ def certifying(goon: Sample, folder: Path, environment: Mapping[str, str]) -> It
             process.kill()
 
 
+def to_all(run: Run, number: int) -> None:
+    """To every process of the run, as a service manager does that stops a job."""
+    for pid in (run.process.pid, *run.of_lab()):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+# how a run is asked to end
+REQUESTS: Mapping[str, Callable[[Run], None]] = {
+    "Ctrl-C": lambda run: os.killpg(run.process.pid, signal.SIGINT),
+    "kill -INT": lambda run: os.kill(run.process.pid, signal.SIGINT),
+    "kill -TERM": lambda run: os.kill(run.process.pid, signal.SIGTERM),
+    "kill -HUP": lambda run: os.kill(run.process.pid, signal.SIGHUP),
+    "kill -TERM to all": lambda run: to_all(run, signal.SIGTERM),
+}
+
+
 @pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("to", ["terminal", "keeper"])
-def test_ctrl_c_leaves_a_partial_report(
-    moment: str, to: str, goon: Sample, nothing_left: Mapping[str, str], tmp_path: Path
+@pytest.mark.parametrize("asked", REQUESTS)
+def test_what_asks_a_run_to_end_gets_a_partial_report(
+    moment: str, asked: str, goon: Sample, nothing_left: Mapping[str, str], tmp_path: Path
 ) -> None:
     with certifying(goon, tmp_path, nothing_left) as run:
         run.await_moment(moment)
-        if to == "terminal":
-            os.killpg(run.process.pid, signal.SIGINT)
-        else:
-            os.kill(run.process.pid, signal.SIGINT)
+        REQUESTS[asked](run)
         out = run.end()
     assert run.process.returncode == 2, out + run.err
     assert out.splitlines()[-1].startswith("INTERRUPTED goon (scope certification, trust rd)")
-    folder = tmp_path / "runs" / "latest"
+    expect_partial_report(run)
+
+
+def expect_partial_report(run: Run) -> None:
+    """Readable, no pass, nothing failed, and the evidence is what the report says."""
+    folder = run.folder / "runs" / "latest"
     result = json.loads((folder / "certification.json").read_text())
     jsonschema.validate(result, SCHEMA)
     assert (result["verdict"], result["exit_status"]) == ("interrupted", 2)
@@ -158,11 +190,49 @@ def test_ctrl_c_twice_is_ctrl_c_once(goon: Sample, nothing_left: Mapping[str, st
     assert json.loads((tmp_path / "runs/latest/certification.json").read_text())["verdict"] == "interrupted"
 
 
+def test_a_second_request_does_not_wait_for_the_report(
+    goon: Sample, nothing_left: Mapping[str, str], tmp_path: Path
+) -> None:
+    """A QEMU that is stopped keeps libvirt waiting, and so the run's end."""
+    with certifying(goon, tmp_path, nothing_left) as run:
+        run.await_moment("steady window")
+        (qemu,) = (pid for pid, line in run.of_lab().items() if line.startswith("/usr/bin/qemu-system"))
+        os.kill(qemu, signal.SIGSTOP)
+        os.kill(run.process.pid, signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            run.process.wait(SAME_S + 0.5)
+        os.kill(run.process.pid, signal.SIGTERM)
+        run.process.wait(SAME_S)
+        run.end()
+    assert run.process.returncode == 2
+    assert not (tmp_path / "runs" / "latest" / "report.html").exists()
+
+
+def test_a_terminal_that_is_closed_is_an_end_too(goon: Sample, nothing_left: Mapping[str, str], tmp_path: Path) -> None:
+    """The kernel sends SIGHUP, and every write fails from then on."""
+    screen, terminal = pty.openpty()
+    command = [RACS, "certify", str(goon.ova), f"--root={goon.root}"]
+    environment = {**os.environ, **nothing_left}
+    with subprocess.Popen(
+        ["setsid", "--ctty", *command], cwd=tmp_path, env=environment, stdin=terminal, stdout=terminal, stderr=terminal
+    ) as process:
+        try:
+            os.close(terminal)
+            said = b""
+            while MOMENTS["boot"].encode() not in said:
+                said += os.read(screen, 65536)
+            os.close(screen)
+            status = process.wait(END_S)
+        finally:
+            process.kill()
+    assert status == 2
+    result = json.loads((tmp_path / "runs/latest/certification.json").read_text())
+    assert result["verdict"] == "interrupted" and (tmp_path / "runs/latest/report.html").exists()
+
+
 @pytest.mark.parametrize(
     "blow",
     [
-        (signal.SIGTERM, "keeper", 128 + signal.SIGTERM),
-        (signal.SIGHUP, "keeper", 128 + signal.SIGHUP),
         (signal.SIGKILL, "keeper", -signal.SIGKILL),
         (signal.SIGKILL, "init", 128 + signal.SIGKILL),
         (signal.SIGKILL, "worker", 128 + signal.SIGKILL),
