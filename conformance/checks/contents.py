@@ -86,7 +86,7 @@ def check_order(package: Package, profile: Profile, trust: Trust) -> Outcome:
     findings = list(_base_names(package))
     if seen != expected:
         moved = next(member for name, member in zip(expected, known, strict=True) if name != member.name)
-        findings.append(_of_member(f"the order {', '.join(expected)}", ", ".join(seen), moved))
+        findings.append(of_member(f"the order {', '.join(expected)}", ", ".join(seen), moved))
     return settled(findings, members_doubt(package) or references_doubt(package), f"in order: {', '.join(seen)}")
 
 
@@ -96,7 +96,7 @@ def _base_names(package: Package) -> Iterator[Finding]:
     if len(set(stems)) > 1:
         remedy = "give .ovf, .mf and .cert one name; the manifest and the .cert name the others, so sign again"
         names = ", ".join(member.name for member in parts)
-        yield _of_member("one base name for .ovf, .mf and .cert", names, parts[0], remedy)
+        yield of_member("one base name for .ovf, .mf and .cert", names, parts[0], remedy)
 
 
 def check_set(package: Package, profile: Profile, trust: Trust) -> Outcome:
@@ -104,10 +104,10 @@ def check_set(package: Package, profile: Profile, trust: Trust) -> Outcome:
     if package.archive.stopped_by:
         return not_judged(members_doubt(package))
     doubt = members_doubt(package)
-    findings = [_of_member(one.expected, one.seen, one.member, one.remedy) for one in strangers(package)]
+    findings = [of_member(one.expected, one.seen, one.member, one.remedy) for one in strangers(package)]
     if not doubt:
         missing = [suffix for suffix in PARTS if not package.archive.ending(suffix)]
-        findings += [Finding(f"one {suffix}", "none", "the archive", _MAKE[suffix]) for suffix in missing]
+        findings += [Finding(f"one {suffix}", "none", _gap(suffix, package), _MAKE[suffix]) for suffix in missing]
         findings += _not_there(package)
     count = len(package.archive.members)
     return settled(
@@ -162,6 +162,15 @@ def unreferenced_image(package: Package) -> str:
     return package.image.name if hrefs and not hrefs & known else ""
 
 
+def _gap(suffix: str, package: Package) -> str:
+    """Where a part that is missing belongs: behind the parts that come before it."""
+    before = [one for part in PARTS[: PARTS.index(suffix)] for one in package.archive.ending(part)]
+    if not before:
+        return "the archive, its beginning at byte 0"
+    last = max(before, key=lambda one: one.offset)
+    return f"the archive, behind {last.name}, which ends at byte {last.offset + last.size}"
+
+
 def _leave_out(member: Member) -> str:
     return f"leave {member.name} out of References and manifest, and {PACK}"
 
@@ -174,9 +183,10 @@ def _not_there(package: Package) -> Iterator[Finding]:
     disks = {disk.file_ref for disk in package.descriptor.disks}
     for reference in package.descriptor.references:
         if reference.href not in names and reference.id not in disks:
-            where = f"the descriptor's References, File {reference.id!a}"
             remedy = f"put the file into the archive or delete the File from References, and {PACK}"
-            yield Finding("every referenced file in the archive", f"no {reference.href[:80]!a}", where, remedy)
+            yield Finding(
+                "every referenced file in the archive", f"no {reference.href[:80]!a}", reference.where, remedy
+            )
 
 
 def check_manifest(package: Package, profile: Profile, trust: Trust) -> Outcome:
@@ -201,7 +211,7 @@ def check_manifest(package: Package, profile: Profile, trust: Trust) -> Outcome:
         # A line that could not be read may have been this member's: its own finding is enough.
         due = not member.name.endswith(_UNLISTED) and member.name not in known_strangers | told
         if due and member.name not in listed and not package.manifest.faults:
-            findings.append(_of_member("every file listed in the manifest", f"no line for {member.name}", member, MEND))
+            findings.append(of_member("every file listed in the manifest", f"no line for {member.name}", member, MEND))
     missing = [entry.name for entry in package.manifest.entries if entry.name not in members]
     owners = "PKG-002" if _renamed(package) else "PKG-003, PKG-010"
     doubt = members_doubt(package) or (f"{missing[0]} is not in the archive ({owners})" if missing else "")
@@ -244,7 +254,8 @@ def _digests_doubt(package: Package, manifest: Manifest, compared: int) -> str:
     return "" if compared else "the manifest lists nothing (PKG-004)"
 
 
-def _of_member(expected: str, seen: str, member: Member, remedy: str = PACK) -> Finding:
+def of_member(expected: str, seen: str, member: Member, remedy: str = PACK) -> Finding:
+    """A finding about a member as a whole."""
     where = f"{member.name}, data at byte {member.offset} of the archive"
     return Finding(expected, seen, where, remedy, (f"package:{member.name}@0",))
 
@@ -252,4 +263,5 @@ def _of_member(expected: str, seen: str, member: Member, remedy: str = PACK) -> 
 def _of_entry(expected: str, seen: str, entry: Entry, package: Package) -> Finding:
     manifest = package.archive.sole(".mf")
     name = manifest.name if manifest else "the manifest"
-    return Finding(expected, seen, f"{name}, line {entry.line}", MEND, (f"package:{name}@{entry.offset}",))
+    where = f"{name}, line {entry.line} (byte {entry.offset})"
+    return Finding(expected, seen, where, MEND, (f"package:{name}@{entry.offset}",))

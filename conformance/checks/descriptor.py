@@ -2,6 +2,7 @@
 is whether a requirement applies, whether there was enough to tell, and what hangs on more than the descriptor."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from conformance.application import Access, Application
@@ -99,9 +100,10 @@ def _features(package: Package, profile: Profile, trust: Trust) -> Outcome:
     if doubt:
         return judged if judged.findings else not_judged(doubt)
     granted = application.acl or ()
+    where = package.acl.where.replace("/@application", "") if package.acl else _part("Features", package)
     findings = [
         Finding(
-            f'an app with features has <allow access="{access}" topic="{topic}"/>', "no rule that allows it", acl.PATH,
+            f'an app with features has <allow access="{access}" topic="{topic}"/>', "no rule that allows it", where,
             "add the rule to auth/acl.xml, and the file to the package: AFM switches features over the bus",
         )
         for access, topic in needs
@@ -124,7 +126,19 @@ def _rules(
         return judged
     if package.findings("DSC-005") or package.findings("PKG-015"):
         return not_judged("the rules could not all be read (DSC-005, PKG-015)")
-    return judge(application, profile)
+    told = judge(application, profile)
+    return replace(told, findings=tuple(_placed(finding, package) for finding in told.findings))
+
+
+def _placed(finding: Finding, package: Package) -> Finding:
+    """What is said of several rules together stands at their section."""
+    where = _part("Offload", package) + finding.where.removeprefix("descriptor")
+    return replace(finding, where=where) if finding.where.startswith("descriptor, rules ") else finding
+
+
+def _part(name: str, package: Package) -> str:
+    """Where a part of the application section stands."""
+    return package.descriptor.places.get(name, "descriptor") if package.descriptor else "descriptor"
 
 
 def _selection(application: Application, profile: Profile) -> Outcome:

@@ -32,7 +32,7 @@ def check_declaration(package: Package, profile: Profile, trust: Trust) -> Outco
 
 
 def _file(reference: Reference, package: Package) -> Iterator[Finding]:
-    where = f"the descriptor's References, File {reference.id!a}"
+    where = reference.where
     named = unreferenced_image(package)
     members = [one for one in package.archive.members if one.proper and one.name == (named or reference.href)]
     if not members and not members_doubt(package):
@@ -53,8 +53,8 @@ def _capacity(disk: Disk, package: Package) -> Iterator[Finding]:
         size = header.virtual_size
         remedy = f'set ovf:capacity="{size}" ovf:capacityAllocationUnits="byte" and sign again'
         remedy += f', or write ovf:capacity="{{capacity}}" without a unit, {_BUILD}'
-        where = f"the descriptor's DiskSection, Disk {disk.id!a}"
-        yield Finding(f"a capacity of {size} bytes, the image's virtual size", f"{declared} bytes", where, remedy)
+        expected = f"a capacity of {size} bytes, the image's virtual size"
+        yield Finding(expected, f"{declared} bytes", disk.where, remedy)
 
 
 def check_image(package: Package, profile: Profile, trust: Trust) -> Outcome:

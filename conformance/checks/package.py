@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from conformance.checks import contents, image, signature
-from conformance.checks.contents import acl_doubt, members_doubt, references_doubt, settled
+from conformance.checks.contents import acl_doubt, members_doubt, of_member, references_doubt, settled
 from conformance.package import Package
 from conformance.package.certificate import Trust
 from conformance.package.header import ACL_PATH
@@ -53,14 +53,23 @@ def _check_acl(package: Package, profile: Profile, trust: Trust) -> Outcome:
 
 
 def _elsewhere(package: Package) -> list[Finding]:
-    base_name = ACL_PATH.rpartition("/")[2]
+    """A file of the ACL's base name in another place, told at the member, or at its File where it is no member."""
+    expected = f"the access list at {ACL_PATH}"
     references = package.descriptor.references if package.descriptor else ()
-    names = [member.name for member in package.archive.members] + [reference.href for reference in references]
-    # ./auth/acl.xml is the right place by a name that PKG-001 refuses
-    odd = {name for name in names if name.rpartition("/")[2] == base_name and name.removeprefix("./") != ACL_PATH}
-    return [
-        Finding(f"the access list at {ACL_PATH}", f"{name[:80]!a}", "the archive", _MEND_ACL) for name in sorted(odd)
-    ]
+    found: dict[str, Finding] = {}
+    for member in package.archive.members:
+        if _is_elsewhere(member.name):
+            found.setdefault(member.name, of_member(expected, f"{member.name[:80]!a}", member, _MEND_ACL))
+    for reference in references:
+        if _is_elsewhere(reference.href):
+            finding = Finding(expected, f"{reference.href[:80]!a}", reference.where, _MEND_ACL)
+            found.setdefault(reference.href, finding)
+    return list(found.values())
+
+
+def _is_elsewhere(name: str) -> bool:
+    """./auth/acl.xml is the right place by a name that PKG-001 refuses."""
+    return name.rpartition("/")[2] == ACL_PATH.rpartition("/")[2] and name.removeprefix("./") != ACL_PATH
 
 
 def _check_grants(requirement: str) -> Callable[[Package, Profile, Trust], Outcome]:

@@ -34,12 +34,12 @@ def read(data: bytes, profile: Profile) -> AccessList:
 
     The grants are judged for the application that the ACL names; whether that is the descriptor's is for the caller.
     """
-    from conformance.package import document  # lxml: only who reads a package pays for its import
+    from conformance.package import document, schema  # lxml: only who reads a package pays for its import
 
     parsed = document.parse(data, profile, PATH, "PKG-012")
     if parsed.root is None:
         return AccessList(parsed.faults)
-    findings = document.validate(parsed.root, "racs-acl.xsd", PATH)
+    findings = schema.validate(parsed.root, "racs-acl.xsd", PATH)
     application = parsed.root.get("application", "")
     rules = [_Rule.of(element) for element in parsed.root.iter(f"{{{_NAMESPACE}}}allow")]
     where = document.place(PATH, parsed.root, "application")

@@ -149,7 +149,7 @@ class _Walk:
             if len(block) < BLOCK:
                 seen = f"the end of the file, {len(block)} bytes into a block" if block else "the end of the file"
                 seen = "an empty file" if self.source.position == 0 else seen
-                where = f"the header at byte {at}"
+                where = f"the archive, the header at byte {at}"
                 raise unreadable("a USTAR archive that ends with two zero blocks", seen, where, _COPY)
             if not any(block):
                 return self._end(at)
@@ -161,6 +161,7 @@ class _Walk:
                 self._member(header, at)
 
     def note(self, requirement: str, expected: str, seen: str, where: str, remedy: str = PACK) -> None:
+        """Note a defect; where ends with its byte."""
         finding = Finding(expected, seen, where, remedy, (f"package:@{where.rpartition(' ')[2]}",))
         self.faults.append(Fault(requirement, finding))
 
@@ -182,16 +183,18 @@ class _Walk:
         second = bytes(self.source.next(BLOCK))
         if len(second) < BLOCK or any(second):
             seen = "one zero block and other data" if any(second) else "one"
-            self.note("PKG-001", "two zero blocks at the end", seen, f"the block at byte {at + BLOCK}")
+            self.note("PKG-001", "two zero blocks at the end", seen, f"the archive, the block at byte {at + BLOCK}")
         begin = self.source.position
         if not self.source.drain():
             seen = "other bytes, which most readers do not show"
-            self.note("PKG-001", "nothing but zeros behind the end of the archive", seen, f"the bytes from {begin}")
+            self.note(
+                "PKG-001", "nothing but zeros behind the end of the archive", seen, f"the archive, from byte {begin}"
+            )
         if self.source.position % BLOCK:
             seen = f"{self.source.position} bytes"
-            self.note("PKG-001", "a file of whole 512-byte blocks", seen, f"the bytes from {begin}")
+            self.note("PKG-001", "a file of whole 512-byte blocks", seen, f"the archive, from byte {begin}")
         if not self.members:
-            raise unreadable("an archive with members", "none, only zeros", f"the header at byte {at}")
+            raise unreadable("an archive with members", "none, only zeros", f"the archive, the header at byte {at}")
 
     def _count(self, header: Header, at: int) -> None:
         """Stop at one member too many, and at more records than any writer makes for so many members."""
@@ -202,7 +205,7 @@ class _Walk:
             seen = "another one"
         else:
             return
-        where = f"the header at byte {at}"
+        where = f"the archive, the header at byte {at}"
         raise SubjectError(f"at most {self._members_max} members", seen, where, PACK, "PKG-015")
 
     def _record(self, header: Header, at: int) -> None:

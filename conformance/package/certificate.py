@@ -37,6 +37,12 @@ _MEND_BLOCK = {
     "as PEM: openssl pkcs7 -print_certs -in block.pem",
     b"CMS": "delete the CMS block and append the certificates in it as PEM",
 }
+_MEND_COPY = (
+    "copy the certificate again, as PEM and nothing else: openssl x509 -in signer.crt; then put it in the place of this"
+)
+_MEND_LONG_KEY = (
+    "make a shorter key and have it certified: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072"
+)
 _MEND_KEY = "delete it: a private key never leaves its owner. This one is burnt: make another, and another certificate"
 
 
@@ -59,12 +65,23 @@ class Signature:
     value: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A line, 1-based, and the byte of the file at which it begins."""
+
+    line: int
+    offset: int
+
+
 @dataclass(frozen=True)
 class CertificateFile:
-    """signature is None where the first line is none. certificates are those that could be read, as they stand."""
+    """signature is None where the first line is none. certificates are those that could be read, as they stand; places
+    are where their blocks begin."""
 
+    name: str
     signature: Signature | None
     certificates: tuple[x509.Certificate, ...]
+    places: tuple[Place, ...]
     faults: tuple[Fault, ...]
 
 
@@ -103,14 +120,6 @@ def signed_by(certificate: x509.Certificate, signature: bytes, data: bytes) -> b
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A line, 1-based, and a byte of the file."""
-
-    line: int
-    offset: int
-
-
 class _Reader:
     """One pass over the lines; position and line number are those of the line that comes next."""
 
@@ -122,11 +131,12 @@ class _Reader:
         self._certificates_max = int(profile["package.certificates_max"])
         self._rsa_bits_max = int(profile["package.rsa_bits_max"])
         self._certificates: list[x509.Certificate] = []
+        self._places: list[Place] = []
         self._faults: list[Fault] = []
 
     def read(self) -> CertificateFile:
         if self._lines[-1]:
-            end = _Place(len(self._lines), sum(map(len, self._lines)) + len(self._lines) - 1)
+            end = Place(len(self._lines), sum(map(len, self._lines)) + len(self._lines) - 1)
             self._fault("a line feed at the end of the last line", "none", "add it: echo >> NAME.cert", place=end)
         else:
             self._lines.pop()
@@ -135,7 +145,9 @@ class _Reader:
             self._block()
         if not self._certificates and not self._faults:
             self._fault("a PEM certificate behind the signature", "the end of the file")
-        return CertificateFile(signature, tuple(self._certificates), tuple(self._faults))
+        return CertificateFile(
+            self._name, signature, tuple(self._certificates), tuple(self._places), tuple(self._faults)
+        )
 
     def _next(self) -> bytes:
         line = self._lines[self._number]
@@ -143,13 +155,13 @@ class _Reader:
         self._offset += len(line) + 1
         return line
 
-    def _last(self) -> _Place:
+    def _last(self) -> Place:
         """The line that was read last."""
         before = self._lines[self._number - 1] if self._number else b""
-        return _Place(max(self._number, 1), self._offset - len(before) - 1 if self._number else 0)
+        return Place(max(self._number, 1), self._offset - len(before) - 1 if self._number else 0)
 
     def _fault(
-        self, expected: str, seen: str, remedy: str = MEND, requirement: str = "PKG-006", place: _Place | None = None
+        self, expected: str, seen: str, remedy: str = MEND, requirement: str = "PKG-006", place: Place | None = None
     ) -> None:
         """Note a defect; without a place at the line that was read last."""
         place = place or self._last()
@@ -191,17 +203,21 @@ class _Reader:
             remedy = _MEND_KEY if b"PRIVATE KEY" in label else _MEND_BLOCK.get(label, "delete the block")
             self._fault("CERTIFICATE blocks only", shown, remedy, place=start)
         elif not whole:
-            self._fault("-----END CERTIFICATE----- behind the block", f"none for the block from line {first} on")
+            seen = f"none for the block from line {first} on"
+            self._fault("-----END CERTIFICATE----- behind the block", seen, _MEND_COPY)
         elif (der := _decode(body)) is None:
             seen = f"other lines in the block from line {first} on"
-            self._fault("base64 in full lines, nothing else", seen, "copy the block again, without blanks or headers")
+            self._fault("base64 in full lines, nothing else", seen, _MEND_COPY, place=start)
         else:
-            self._certificate(der, first)
+            self._certificate(der, start)
 
-    def _certificate(self, der: bytes, line: int) -> None:
+    def _certificate(self, der: bytes, place: Place) -> None:
         if len(self._certificates) == self._certificates_max:
             limit = f"at most {self._certificates_max} certificates"
-            self._fault(limit, "another one", "keep the leaf and what leads to the root", "PKG-015")
+            remedy = (
+                "keep the leaf and what leads to the root: openssl x509 -noout -subject -issuer shows who issued whom"
+            )
+            self._fault(limit, "another one", remedy, "PKG-015", place)
             self._number = len(self._lines)
             return
         try:
@@ -217,12 +233,13 @@ class _Reader:
             ]:  # X.690 8.6: the library passes over it, and no signature covers it
                 raise ValueError("unused bits in the signature")
         except (ValueError, TypeError, x509.InvalidVersion) as error:  # TypeError: a name of bits
-            self._fault("an X.509 certificate (RFC 5280)", f"in the block from line {line} on: {error}")
+            self._fault("an X.509 certificate (RFC 5280)", f"one that cannot be read: {error}", _MEND_COPY, place=place)
             return
         if bits > self._rsa_bits_max:
             limit = f"keys of at most {self._rsa_bits_max} bits"
-            self._fault(limit, f"{bits} bits in the block from line {line} on", "use a shorter key", "PKG-015")
+            self._fault(limit, f"RSA of {bits} bits", _MEND_LONG_KEY, "PKG-015", place)
             return
+        self._places.append(place)
         self._certificates.append(certificate)
 
 

@@ -14,10 +14,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from conformance.package.certificate import Trust, has_signature_form, public_key
-from conformance.package.chain_names import describe, same, where
-from conformance.package.chain_rules import MEND, broken
+from conformance.package.chain_names import describe, same, show
+from conformance.package.chain_rules import MEND, Flaw, broken
 from conformance.profile import Profile
-from conformance.verdict import Finding
 
 _WEAK_HASHES = (hashes.MD5, hashes.SHA1)
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384"}
@@ -27,13 +26,13 @@ _CURVES_BY_NAME = {"secp256r1": "06082a8648ce3d030107", "secp384r1": "06052b8104
 @dataclass(frozen=True)
 class Chain:
     """The best path found: leaf first; trusted when its last certificate is a root of the trust profile. ignored are
-    delivered certificates that it does not need. findings are broken rules of PKG-007, none for a good chain. doubt is
+    delivered certificates that it does not need. flaws are broken rules of PKG-007, none for a good chain. doubt is
     why it cannot be told whether the chain goes on, "" where it can; unread are the issuers whose keys are that."""
 
     certificates: tuple[x509.Certificate, ...]
     trusted: bool
     ignored: tuple[x509.Certificate, ...]
-    findings: tuple[Finding, ...]
+    flaws: tuple[Flaw, ...]
     doubt: str = ""
     unread: tuple[x509.Certificate, ...] = ()
 
@@ -45,10 +44,10 @@ def build(certificates: Sequence[x509.Certificate], trust: Trust) -> Chain:
     trusted = [path for path in paths if path[-1] in trust.roots]
     candidates = trusted or [max(paths, key=len)]
     path = min(candidates, key=lambda path: (len(broken(path, trust)), len(path)))
-    findings = broken(path, trust)
+    flaws = broken(path, trust)
     ignored = tuple(certificate for certificate in pool if certificate not in path)
     if trusted:
-        return Chain(path, True, ignored, findings)
+        return Chain(path, True, ignored, flaws)
     last = path[-1]
     named = (one for one in (*pool, *trust.roots) if one not in path and same(one.subject, last.issuer))
     unread = tuple(issuer for issuer in named if public_key(issuer) is None)
@@ -57,8 +56,8 @@ def build(certificates: Sequence[x509.Certificate], trust: Trust) -> Chain:
     elif unread:
         doubt = f"the key of {describe(unread[0])}, which may have signed, cannot be read (PKG-008)"
     else:
-        return Chain(path, False, ignored, (_untrusted(last, pool, trust), *findings))
-    return Chain(path, False, ignored, findings, doubt, unread)
+        return Chain(path, False, ignored, (_untrusted(last, pool, trust), *flaws))
+    return Chain(path, False, ignored, flaws, doubt, unread)
 
 
 def _paths(
@@ -117,22 +116,22 @@ def _verify(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
         raise TypeError("no key that signs with these")
 
 
-def _untrusted(last: x509.Certificate, pool: Sequence[x509.Certificate], trust: Trust) -> Finding:
+def _untrusted(last: x509.Certificate, pool: Sequence[x509.Certificate], trust: Trust) -> Flaw:
     """Why the path stops at last."""
     roots = ", ".join(describe(root) for root in trust.roots[:4]) or "none"
     expected = f"a chain to a root of the trust profile {trust.profile!r} ({roots})"
-    issuer = last.issuer.rfc4514_string()[:80]
+    issuer = show(last.issuer)
     if same(last.issuer, last.subject) and issued(last, last):
-        return Finding(expected, f"it ends in {describe(last)}, which signed itself", where(last), MEND)
+        return Flaw(last, expected, f"it ends in {describe(last)}, which signed itself", MEND)
     if any(same(root.subject, last.issuer) for root in trust.roots):
-        seen = f"another key than that of the root {issuer!r} signed it: a root of that name made anew, or a false one"
-        return Finding(expected, seen, where(last), MEND)
+        seen = f"another key than that of the root {issuer} signed it: a root of that name made anew, or a false one"
+        return Flaw(last, expected, seen, MEND)
     if any(issued(last, other) for other in pool):
-        return Finding(expected, f"{issuer!r} and those below it signed one another, in a circle", where(last), MEND)
+        return Flaw(last, expected, f"{issuer} and those below it signed one another, in a circle", MEND)
     if any(same(other.subject, last.issuer) for other in pool):
-        return Finding(expected, f"{issuer!r} is there, but its key did not sign this one", where(last), MEND)
-    remedy = f"append the certificate of {issuer!r} to the .cert, or {MEND}"
-    return Finding(expected, f"the issuer {issuer!r} is neither there nor a root", where(last), remedy)
+        return Flaw(last, expected, f"{issuer} is there, but its key did not sign this one", MEND)
+    remedy = f"append the certificate of {issuer} to the .cert, or {MEND}"
+    return Flaw(last, expected, f"the issuer {issuer} is neither there nor a root", remedy)
 
 
 def _unknown(certificate: x509.Certificate) -> str:
@@ -144,7 +143,7 @@ def _unknown(certificate: x509.Certificate) -> str:
     return ""
 
 
-def weaknesses(chain: Chain, profile: Profile) -> tuple[Finding, ...]:
+def weaknesses(chain: Chain, profile: Profile) -> tuple[Flaw, ...]:
     """Weak keys of all certificates of the chain and weak digests of their signatures, a root's own apart (PKG-008)."""
     found = list(_formless_key(chain.certificates[0]))
     for certificate in (*chain.certificates, *chain.unread):
@@ -153,7 +152,7 @@ def weaknesses(chain: Chain, profile: Profile) -> tuple[Finding, ...]:
         weak = "" if root else _weak_digest(certificate)
         if weak:
             remedy = "have the certificate issued again with SHA-256"
-            found.append(Finding("a signature over SHA-2", weak, where(certificate), remedy))
+            found.append(Flaw(certificate, "a signature over SHA-2", weak, remedy))
     return tuple(found)
 
 
@@ -165,14 +164,14 @@ def _weak_digest(certificate: x509.Certificate) -> str:
     return algorithm.name.upper() if isinstance(algorithm, _WEAK_HASHES) else ""
 
 
-def _formless_key(leaf: x509.Certificate) -> Iterator[Finding]:
+def _formless_key(leaf: x509.Certificate) -> Iterator[Flaw]:
     """RFC 4055 1.2: such a key signs with PSS alone, and the package's format has PKCS#1 v1.5 alone."""
     if isinstance(public_key(leaf), rsa.RSAPublicKey) and not has_signature_form(leaf):
         remedy = "use a plain RSA key (openssl genpkey -algorithm RSA), or P-256"
-        yield Finding("a key whose signatures the package has a form for", "RSASSA-PSS only", where(leaf), remedy)
+        yield Flaw(leaf, "a key whose signatures the package has a form for", "RSASSA-PSS only", remedy)
 
 
-def _weak_key(certificate: x509.Certificate, profile: Profile) -> Iterator[Finding]:
+def _weak_key(certificate: x509.Certificate, profile: Profile) -> Iterator[Flaw]:
     bits_min, curves = int(profile["package.rsa_bits_min"]), profile["package.curves"]
     key = public_key(certificate)
     if isinstance(key, rsa.RSAPublicKey):
@@ -187,17 +186,17 @@ def _weak_key(certificate: x509.Certificate, profile: Profile) -> Iterator[Findi
         remedy = (
             "make a new key and certificate: ./racs ca, or openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072"
         )
-        yield Finding(f"RSA of {bits_min} bits or more, {' or '.join(curves)}", seen, where(certificate), remedy)
+        yield Flaw(certificate, f"RSA of {bits_min} bits or more, {' or '.join(curves)}", seen, remedy)
 
 
-def expiring(chain: Chain, days: float, at: datetime) -> tuple[Finding, ...]:
+def expiring(chain: Chain, days: float, at: datetime) -> tuple[Flaw, ...]:
     """The chain's certificates that end within so many days (PKG-009)."""
     remedy = "renew the certificate and sign the package again before it ends"
     return tuple(
-        Finding(
+        Flaw(
+            certificate,
             f"valid for {days:g} days more",
             f"until {certificate.not_valid_after_utc:%Y-%m-%d}",
-            where(certificate),
             remedy,
         )
         for certificate in chain.certificates

@@ -1,11 +1,12 @@
 """Distinguished names of a certificate chain: compared as RFC 5280 7.1 says, and held against name constraints."""
 
-import textwrap
 import unicodedata
 from collections.abc import Iterator, Sequence
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
+
+_SHOWN_MAX = 1024  # X.520's bounds allow a name half of it; a hostile one fills its certificate
 
 _FORMS: tuple[tuple[type[x509.GeneralName], str], ...] = (
     (x509.DNSName, "DNS names"),
@@ -18,19 +19,23 @@ _FORMS: tuple[tuple[type[x509.GeneralName], str], ...] = (
 
 
 def describe(certificate: x509.Certificate) -> str:
-    """A certificate's subject for people: its common name, else all of it by RFC 4514; shortened."""
+    """A certificate's subject for people, whole."""
+    return show(certificate.subject) or "a certificate without subject"
+
+
+def show(name: x509.Name) -> str:
+    """A name as RFC 4514 writes it, whole: CN=leaf,O=Acme. What a terminal would not print is escaped, which 2.4 allows
+    for any character."""
     try:
-        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        text = str(names[0].value) if names else certificate.subject.rfc4514_string()
-        plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)  # it goes to terminals
-        return textwrap.shorten(plain, 80, placeholder="…") or "a certificate without subject"
+        text = name.rfc4514_string()
     except ValueError:
-        return "a certificate with an unreadable subject"
+        return "an unreadable name"
+    plain = "".join(one if one.isprintable() else _escaped(one) for one in text)
+    return plain if len(plain) <= _SHOWN_MAX else plain[:_SHOWN_MAX] + "…"
 
 
-def where(certificate: x509.Certificate) -> str:
-    """Where a finding about a certificate stands."""
-    return f"certificate of {describe(certificate)}"
+def _escaped(character: str) -> str:
+    return "".join(f"\\{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
 
 
 def same(name: x509.Name, other: x509.Name) -> bool:
@@ -61,9 +66,9 @@ def outside(constraints: x509.NameConstraints, certificate: x509.Certificate) ->
     for name in _directory_names(certificate):
         within = [_is_below(name, base.value) for base in permitted if isinstance(base, x509.DirectoryName)]
         if within and not any(within):
-            yield f"{_show(name)}, which is in no permitted subtree"
+            yield f"the name {show(name)}, which is in no permitted subtree"
         if any(_is_below(name, base.value) for base in excluded if isinstance(base, x509.DirectoryName)):
-            yield f"{_show(name)}, which is in an excluded subtree"
+            yield f"the name {show(name)}, which is in an excluded subtree"
     constrained = (*permitted, *excluded)
     for form, words in _FORMS:
         if any(isinstance(base, form) for base in constrained) and _has_form(certificate, form):
@@ -92,7 +97,3 @@ def _alternatives(certificate: x509.Certificate) -> Sequence[x509.GeneralName]:
         return tuple(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     except x509.ExtensionNotFound:
         return ()
-
-
-def _show(name: x509.Name) -> str:
-    return f"subject {name.rfc4514_string()[:80]!a}"

@@ -3,7 +3,8 @@
 parse within bounds -> what is understood, and the schema -> hardware -> files and disk -> application
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from conformance.application import Application
 from conformance.package.disk import Disk, Reference
@@ -27,6 +28,8 @@ class Descriptor:
     usable: bool = False
     prefix: str = "ovf"
     """The document's own for the namespace of OVF, for texts that are to be pasted into it."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Where the parts of the application section stand, by local name, for findings about a part as a whole."""
 
 
 def read(data: bytes, profile: Profile) -> Descriptor:
@@ -35,7 +38,7 @@ def read(data: bytes, profile: Profile) -> Descriptor:
     from conformance.package import document
     from conformance.package.descriptor_application import read_application
     from conformance.package.descriptor_disk import read_disks, read_references
-    from conformance.package.descriptor_envelope import NAME, OVF, open_envelope
+    from conformance.package.descriptor_envelope import NAME, OVF, RACS, open_envelope
     from conformance.package.descriptor_hardware import KINDS, read_hardware
 
     parsed = document.parse(data, profile, NAME, "DSC-001")
@@ -51,4 +54,6 @@ def read(data: bytes, profile: Profile) -> Descriptor:
     capacity = disks[0].capacity_bytes if len(disks) == 1 else None
     application = read_application(envelope, hardware, capacity, profile, faults)
     prefix = next((name for name, uri in parsed.root.nsmap.items() if name and f"{{{uri}}}" == OVF), "ovf")
-    return Descriptor(faults.faults, references, disks, application, True, prefix)
+    parts = envelope.application.iterfind(f"{RACS}*") if envelope.application is not None else ()
+    places = {part.tag.removeprefix(RACS): document.place(NAME, part) for part in parts}
+    return Descriptor(faults.faults, references, disks, application, True, prefix, places)

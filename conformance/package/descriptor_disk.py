@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from lxml import etree
 
-from conformance.package.descriptor_envelope import OVF, Envelope
+from conformance.package.descriptor_envelope import NAME, OVF, Envelope
 from conformance.package.descriptor_hardware import unit_bytes
 from conformance.package.disk import Disk, Reference
-from conformance.package.document import Collector
+from conformance.package.document import Collector, place
 from conformance.profile import Profile
 
 _GIB = 2**30
@@ -28,6 +28,7 @@ def read_references(envelope: Envelope, faults: Collector) -> tuple[Reference, .
             int(size) if re.fullmatch(r"\d{1,20}", size, re.ASCII) else None,
             element.get(f"{OVF}compression", ""),
             element.get(f"{OVF}chunkSize", ""),
+            place(NAME, element),
         )
         references.append(reference)
         if reference.compression or reference.chunk_size:
@@ -87,7 +88,7 @@ def _read_disk(element: etree._Element, faults: Collector) -> Disk:
         faults.add("PKG-010", element, "a capacity that is a number, in a unit of bytes", seen, remedy)
     return Disk(
         element.get(f"{OVF}diskId", ""), element.get(f"{OVF}fileRef", ""), capacity, element.get(f"{OVF}format", ""),
-        element.get(f"{OVF}parentRef", ""),
+        element.get(f"{OVF}parentRef", ""), place(NAME, element),
     )  # fmt: skip
 
 

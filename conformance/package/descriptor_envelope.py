@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from conformance.package import document
+from conformance.package import schema
 from conformance.package.document import Collector
 from conformance.package.fault import Fault
 
@@ -67,7 +67,7 @@ def open_envelope(root: etree._Element, kinds: frozenset[int], faults: Collector
     for hardware in system.findall(_HARDWARE):
         _admit_items(hardware, kinds, faults)
     _refuse_attributes(root, faults)
-    findings = document.validate(root, "racs-application.xsd", NAME)
+    findings = schema.validate(root, "racs-application.xsd", NAME)
     faults.extend(Fault("DSC-001", finding) for finding in findings)
     return Envelope(
         root,

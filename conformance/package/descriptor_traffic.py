@@ -58,9 +58,8 @@ def _parses(element: etree._Element, rule: Rule, profile: Profile, faults: Colle
     try:
         language.parse(rule.text, characters, depth)
     except SubjectError as error:
-        seen = f"{error.seen} at {error.where}" if error.where else error.seen
         remedy = error.remedy or "correct the rule; the language is in contract 6"
-        faults.add(error.requirement or "DSC-005", element, error.expected, seen, remedy)
+        faults.add(error.requirement or "DSC-005", element, error.expected, error.seen, remedy, error.where)
         return False
     return True
 

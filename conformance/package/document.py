@@ -4,11 +4,9 @@ Two passes. The first is expat's stream of events, which counts and builds nothi
 refused in bounded time and memory; the second is lxml's tree with line numbers, over what the first let through.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
-from pathlib import Path
 from xml.parsers import expat
 
 from lxml import etree
@@ -55,6 +53,9 @@ def parse(data: bytes, profile: Profile, name: str, requirement: str) -> Documen
     """
     try:
         encoding = _encoding(data, name, requirement)
+    except _Refused as refused:
+        return Document(None, (refused.fault,))
+    try:
         _Scan(profile, name, requirement).run(data, encoding)
         told = None if encoding == "utf-16" else encoding  # libxml2, once told, takes the big-endian form for noise
         parser = etree.XMLParser(
@@ -65,11 +66,20 @@ def parse(data: bytes, profile: Profile, name: str, requirement: str) -> Documen
     except _Refused as refused:
         return Document(None, (refused.fault,))
     except etree.XMLSyntaxError as error:
-        where = f"{name}, line {error.lineno or 1}"
-        finding = Finding("a well-formed XML document with namespaces", str(error.msg), where, _MEND_XML)
-        return Document(None, (Fault(requirement, finding),))
+        return Document(None, (Fault(requirement, _of_namespaces(error, data, encoding, name)),))
 
 
+def _of_namespaces(error: etree.XMLSyntaxError, data: bytes, encoding: str, name: str) -> Finding:
+    """What is left for libxml2 to find: expat was not asked for namespaces."""
+    line = error.lineno or 1
+    before = data.decode(encoding, "replace").split("\n")[: line - 1]
+    offset = len("".join(f"{one}\n" for one in before).encode(encoding))
+    seen = str(error.msg).partition(", line ")[0]
+    expected = "a well-formed XML document with namespaces"
+    return Finding(expected, seen, f"{name}, line {line} (byte {offset})", _MEND_XML)
+
+
+_MEND_EMPTY = "write it, as the files in examples/goon are"
 _MEND_XML = "correct the XML there; `xmllint --noout FILE` shows the same place"
 
 
@@ -77,8 +87,8 @@ def _encoding(data: bytes, name: str, requirement: str) -> str:
     """UTF-16 by its byte order mark (XML 1.0 4.3.3), else UTF-8: what the document declares must agree."""
     if data.strip(b" \t\r\n"):
         return "utf-16" if data.startswith(_UTF16_MARKS) else "utf-8"
-    finding = Finding("an XML document", "an empty file" if not data else "nothing but blanks", name, "write it")
-    raise _Refused(Fault(requirement, finding))
+    seen = "nothing but blanks" if data else "an empty file"
+    raise _Refused(Fault(requirement, Finding("an XML document", seen, f"{name}, byte 0", _MEND_EMPTY)))
 
 
 class _Scan:
@@ -100,20 +110,21 @@ class _Scan:
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         if len(data) > self._limits["xml_bytes_max"]:
-            raise self._bound("bytes", self._limits["xml_bytes_max"], len(data), "")
+            limit = self._limits["xml_bytes_max"]
+            raise self._bound("bytes", limit, len(data), f"{self._name}, byte {limit}")
         try:
             parser.Parse(data, True)
         except expat.ExpatError as error:
-            where = f"{self._name}, line {error.lineno}, column {error.offset + 1}"
+            where = f"{self._name}, line {error.lineno}, column {error.offset + 1} (byte {parser.ErrorByteIndex})"
             finding = Finding("a well-formed XML document", expat.ErrorString(error.code), where, _MEND_XML)
             raise _Refused(Fault(self._requirement, finding)) from error
 
     def _where(self) -> str:
-        return f"{self._name}, line {self._parser.CurrentLineNumber}"
+        return f"{self._name}, line {self._parser.CurrentLineNumber} (byte {self._parser.CurrentByteIndex})"
 
     def _bound(self, what: str, limit: int, seen: int, where: str) -> _Refused:
         remedy = "make the document smaller: the contract bounds what a platform has to read"
-        return _Refused(Fault("PKG-015", Finding(f"at most {limit} {what}", str(seen), where or self._name, remedy)))
+        return _Refused(Fault("PKG-015", Finding(f"at most {limit} {what}", str(seen), where, remedy)))
 
     def _declaration(self, version: str, encoding: str | None, standalone: int) -> None:
         if version != "1.0" or (encoding and encoding.lower() != self._encoding):
@@ -142,70 +153,6 @@ class _Scan:
         self._depth -= 1
 
 
-@cache
-def _schema(file: str) -> etree.XMLSchema:
-    path = Path(str(resources.files("conformance") / "data" / "schemas" / file))
-    return etree.XMLSchema(etree.parse(str(path), etree.XMLParser(no_network=True)))
-
-
-def validate(root: etree._Element, schema: str, name: str) -> tuple[Finding, ...]:
-    """What data/schemas/SCHEMA, with what it imports, has against the tree: at most ten findings, in document order."""
-    rules = _schema(schema)
-    if rules.validate(root):
-        return ()
-    found: dict[tuple[str, str], Finding] = {}
-    for error in rules.error_log:  # type: ignore[attr-defined]  # lxml-stubs forget that a log is iterable
-        where = f"{name}, {_resolve(root, error.path)} (line {error.line})"
-        seen = _shorten(error.message)
-        found.setdefault(
-            (where, seen), Finding(f"a document valid by {schema}", seen, where, _remedy(error.message, schema))
-        )
-        if len(found) == FINDINGS_MAX:
-            break
-    return tuple(found.values())
-
-
-def _resolve(root: etree._Element, path: str | None) -> str:
-    """libxml2's path in our own spelling; as it stands where it uses prefixes that the root does not declare."""
-    try:
-        hits = root.xpath(path or "/*", namespaces={prefix: uri for prefix, uri in root.nsmap.items() if prefix})
-    except etree.XPathError:
-        hits = []
-    return locate(hits[0]) if isinstance(hits, list) and hits and isinstance(hits[0], etree._Element) else path or "/"
-
-
-def _shorten(message: str) -> str:
-    """libxml2's sentence with prefixes in place of {namespace}s."""
-    for namespace, prefix in PREFIXES.items():
-        message = message.replace(f"{{{namespace}}}", f"{prefix}:")
-    return message.rstrip(".")
-
-
-# What real tools write that the standard's schema refuses, and what to do about it.
-_REMEDIES = (
-    ("SettingData.xsd", "drop the `.xsd` at the end of the CIM namespaces: the schema of OVF 2 spells them without"),
-    ("EthernetPortItem': This element is not expected",
-     "put Item first, then EthernetPortItem, then StorageItem: the order is part of the schema"),
-    ("AllocationSettingData}",
-     "give each hardware item ElementName and InstanceID, children in alphabetical order, all in the item's namespace"),
-    ("is required but missing", "add the attribute; in OVF every attribute carries the prefix, as in ovf:href"),
-    ("not expected", "compare the order and the names of the elements with examples/goon/goon.ovf"),
-    ("", "compare it with examples/goon/goon.ovf"),
-)  # fmt: skip
-_ACL_REMEDIES = (
-    ("No matching global declaration",
-     'begin with <acl xmlns="urn:racs:acl:1" application="ID">, as examples/goon/auth/acl.xml does'),
-    ("'enumeration'", 'write access="publish" or access="subscribe"; an app that does both has a rule for each'),
-    ("is required but missing", "add the attribute, without a prefix, as in examples/goon/auth/acl.xml"),
-    ("", "compare it with examples/goon/auth/acl.xml: allow elements with access and topic, and nothing else"),
-)  # fmt: skip
-
-
-def _remedy(message: str, schema: str) -> str:
-    remedies = _ACL_REMEDIES if schema == "racs-acl.xsd" else _REMEDIES
-    return next(remedy for mark, remedy in remedies if mark in message)
-
-
 def place(name: str, element: etree._Element, attribute: str = "") -> str:
     """Where something stands, for a Finding: document, XPath and line."""
     return f"{name}, {locate(element)}{'/@' + attribute if attribute else ''} (line {element.sourceline})"
@@ -213,17 +160,19 @@ def place(name: str, element: etree._Element, attribute: str = "") -> str:
 
 def locate(element: etree._Element) -> str:
     """The XPath of an element with the usual prefixes; an index where it has siblings of its name."""
-    steps: list[str] = []
-    node: etree._Element | None = element
-    while node is not None:
-        parent = node.getparent()
-        name = etree.QName(node)
-        prefix = PREFIXES.get(name.namespace or "", node.prefix or "")
-        step = f"{prefix}:{name.localname}" if prefix else name.localname
-        same = parent.findall(node.tag) if parent is not None else []
-        steps.append(f"{step}[{same.index(node) + 1}]" if len(same) > 1 else step)
-        node = parent
-    return "/" + "/".join(reversed(steps))
+    tree = element.getroottree()
+    root, path = tree.getroot(), tree.getelementpath(element)  # {namespace}name[index]/..., from below the root
+    steps = [root.tag, *([] if element is root else _STEP.findall(path))]
+    prefixes = {uri: prefix for prefix, uri in element.nsmap.items() if prefix} | PREFIXES
+    return "".join(f"/{_NAMESPACE.sub(lambda found: _prefix(found[1], prefixes), step)}" for step in steps)
+
+
+_STEP = re.compile(r"(?:\{[^}]*\})?[^/]+")
+_NAMESPACE = re.compile(r"^\{([^}]*)\}")
+
+
+def _prefix(namespace: str, prefixes: Mapping[str, str]) -> str:
+    return f"{prefixes[namespace]}:" if namespace in prefixes else ""
 
 
 class Collector:
@@ -233,10 +182,13 @@ class Collector:
         self._name = name
         self._faults: list[Fault] = []
 
-    def add(self, requirement: str, element: etree._Element, expected: str, seen: str, remedy: str) -> None:
-        """Note that something at element breaks this requirement."""
+    def add(
+        self, requirement: str, element: etree._Element, expected: str, seen: str, remedy: str, within: str = ""
+    ) -> None:
+        """Note that something at element breaks this requirement; within says where in its text."""
         if self.count(requirement) < FINDINGS_MAX:
-            self._faults.append(Fault(requirement, Finding(expected, seen, place(self._name, element), remedy)))
+            where = place(self._name, element) + (f", {within}" if within else "")
+            self._faults.append(Fault(requirement, Finding(expected, seen, where, remedy)))
 
     def count(self, requirement: str) -> int:
         """How many faults of this id there are so far."""

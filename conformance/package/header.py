@@ -84,7 +84,7 @@ def parse(block: bytes, at: int) -> Header:
 
     Raises SubjectError of PKG-001 where the walk cannot go on behind it.
     """
-    where = f"the header at byte {at}"
+    where = f"the archive, the header at byte {at}"
     field = _CHECKSUM.fullmatch(block[148:156])
     if field is None or int(field[1] or field[2], 8) != sum(block[:148]) + 8 * 0x20 + sum(block[156:]):
         raise unreadable("a USTAR header, its checksum right", _look(block), where)

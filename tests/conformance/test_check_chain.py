@@ -216,7 +216,7 @@ def test_a_chain(case: Case, office: Office, tmp_path: Path) -> None:
     at = datetime.now(UTC) + timedelta(days=case.day)
     trust = Trust("rd", tuple(map(office.load, case.roots)), at)
     built = chain.build(tuple(map(office.load, case.delivered)), trust)
-    seen = [finding.seen for finding in built.findings]
+    seen = [finding.seen for finding in built.flaws]
     assert bool(seen) is bool(case.refused) and case.refused in " ".join(seen), seen
     assert not built.doubt
     for name, forms in (("roots", case.roots), ("pool", case.delivered[1:])):
@@ -260,10 +260,10 @@ def test_odd_keys_are_findings_of_strength_and_never_raise(name: str, place: str
     built = chain.build(tuple(map(office.load, forms)), Trust("rd", (office.load(ROOT),), datetime.now(UTC)))
     found = chain.weaknesses(built, PROFILE)
     if (name, place) == ("X of RSA-PSS", "authority"):
-        assert not found and not built.findings  # it signs certificates as well as any other
+        assert not found and not built.flaws  # it signs certificates as well as any other
         return
     assert found and all(finding.seen and finding.remedy for finding in found)
-    assert not built.findings  # the chain is as good as any other, or cannot be told
+    assert not built.flaws  # the chain is as good as any other, or cannot be told
     if name == "X of RSA-PSS":
         assert not has_signature_form(built.certificates[0])
 
@@ -289,7 +289,7 @@ def test_weak_and_unknown_digests_are_findings_of_strength(
     leaf = Form("/CN=leaf", SIGNER, middle, digest=digest)
     delivered = (office.load(leaf), office.load(middle))
     built = chain.build(delivered, Trust("rd", (office.load(ROOT),), datetime.now(UTC)))
-    assert (built.findings, bool(built.doubt)) == ((), unknown)
+    assert (built.flaws, bool(built.doubt)) == ((), unknown)
     assert [weak in finding.seen for finding in chain.weaknesses(built, PROFILE)] == ([True] if weak else [])
 
 
@@ -324,5 +324,5 @@ def test_damaged_certificates_are_findings_and_never_raise(changes: list[tuple[f
     leaf_text = office.certify(Form(LEAF.subject, SIGNER, middle)).read_bytes()
     read = certificate.read(b"SHA256(a.mf)= 00\n" + leaf_text + block, "a.cert", PROFILE)
     built = chain.build(read.certificates, Trust("rd", (office.load(ROOT),), datetime.now(UTC)))
-    found = (*read.faults, *built.findings, *chain.weaknesses(built, PROFILE), built.doubt)
+    found = (*read.faults, *built.flaws, *chain.weaknesses(built, PROFILE), built.doubt)
     assert any(found) or bytes(der) == office.load(middle).public_bytes(Encoding.DER)

@@ -49,7 +49,7 @@ def test_where_of_a_schema_fault_has_xpath_and_line() -> None:
     text = text.replace("racs:", "r:").replace('xmlns:racs="urn:racs:application:1"', "")
     text = text.replace("<r:ApplicationSection", '<r:ApplicationSection xmlns:r="urn:racs:application:1"')
     (fault,) = [fault for fault in read(text).faults if fault.requirement == "DSC-001"]
-    assert re.search(r"Features/\w+:Feature\[2\] \(line \d+\)$", fault.finding.where)
+    assert re.search(r"Features/\w+:Feature\[2\]/@default \(line \d+\)$", fault.finding.where)
 
 
 @pytest.mark.parametrize(
