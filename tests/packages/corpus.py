@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from byte_steps import Step, changes_bytes, edit, encoded
+from content_parts import make_guest_image
 from cryptography import x509
 from package_parts import LEAF, MIDDLE, NOW, ROOT, Entry, Form, issue, pem, sign, write_tar
 from qcow2_parts import change_image
@@ -106,6 +107,8 @@ def build(case: Case = SOUND, image: bytes | None = None) -> bytes:
     """The bytes of a case's package, with another image than the base's where one is given. AssertionError for a step
     that changes nothing."""
     making = _Making(case.steps)
+    inside = making.inside()
+    image = make_guest_image(inside) if inside else image
     image = making.edited("image", change_image(making.of("image", "qcow2", "entry"), image))
     files = making.files(
         {
@@ -147,6 +150,12 @@ class _Making:
         """The steps that have one of these keys."""
         found = [step for step in self._left if any(kind in step for kind in kinds)]
         self._left = [step for step in self._left if step not in found]
+        return found
+
+    def inside(self) -> list[Step]:
+        """The steps on what is inside the image; none where it is an image without a guest."""
+        found = [step for step in self._left if step["in"] == "content"]
+        self._left = [step for step in self._left if step["in"] != "content"]
         return found
 
     def edited(self, part: str, data: bytes, marks: Mapping[str, str] = MappingProxyType({})) -> bytes:
