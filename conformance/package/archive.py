@@ -17,6 +17,7 @@ from conformance.verdict import Finding, counted
 
 _BUFFER = 1 << 20
 _RECORDS_A_MEMBER = 4
+_RECORD_MAX = 1 << 16  # bytes: longer ones name nothing that a writer meant
 _OTHERS_SHOWN = 4
 _COPY = f"the file is cut: copy it again, comparing sizes; where the original is cut, too, {PACK}"
 
@@ -212,8 +213,9 @@ class _Walk:
         where = f"{header.name!a}, header at byte {at}"
         for defect in header.defects:
             self._note_header(defect.expected, defect.seen, where)
-        self._named_elsewhere = header.names_the_next
-        self._digest(header, at, None)
+        content = bytearray() if header.size <= _RECORD_MAX else None
+        self._digest(header, at, content)
+        self._named_elsewhere = self._named_elsewhere or header.names_the_next(bytes(content or b""))
 
     def _member(self, header: Header, at: int) -> None:
         where = f"{header.name!a}, header at byte {at}"
@@ -231,6 +233,8 @@ class _Walk:
         """Note the header's defects; whether the member is what its name says."""
         for defect in header.defects:
             self._note_header(defect.expected, defect.seen, where)
+        if header.name_defect and not self._named_elsewhere:  # else it is the echo of the record
+            self._note_header(header.name_defect.expected, header.name_defect.seen, where)
         if header.foreign_magic:
             kind = "GNU tar's" if header.foreign_magic == b"ustar  \0" else "another"
             seen = f"{kind} magic {header.foreign_magic.decode('latin-1')!a}"

@@ -17,6 +17,7 @@ _CHECKSUM = re.compile(rb"([0-7]{6})(?:\x00 | \x00)|([0-7]{7})\x00")
 _SIZE = re.compile(rb"([0-7]{11})[\x00 ]")
 _NUMBERS = re.compile(rb"[0-7 \x00]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_ALLOWED_NAME = f"a name of letters, digits, '.', '_' and '-' that begins with a letter or digit, or {ACL_PATH}"
 _MAGIC = b"ustar\x0000"  # with its version
 _RECORDS = (b"x", b"g", b"L", b"K")
 _TYPES = {
@@ -51,7 +52,8 @@ class Defect:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A header's content; foreign_magic is b"" for USTAR's. regular_name says whether the profile allows the name."""
+    """A header's content; foreign_magic is b"" for USTAR's. regular_name says whether the profile allows the name;
+    where it does not, that is none of the defects: a record may name the member."""
 
     name: str
     type: bytes
@@ -70,8 +72,17 @@ class Header:
         return self.type in _RECORDS
 
     @property
-    def names_the_next(self) -> bool:
-        return self.type == b"L"
+    def name_defect(self) -> Defect | None:
+        """What is wrong with the name, where it counts: what writers call a record is nobody's fault, and a folder does
+        not belong here by any name."""
+        if self.regular_name or self.is_record or self.type == b"5":
+            return None
+        return Defect(_ALLOWED_NAME, ascii(self.name) if self.name else "an empty name")
+
+    def names_the_next(self, content: bytes) -> bool:
+        """Whether a record with this content gives the next member another name than its header: GNU's long name, and
+        pax's path, GNU.sparse.name for a sparse file."""
+        return self.type == b"L" or b" path=" in content or b" GNU.sparse.name=" in content
 
 
 def unreadable(expected: str, seen: str, where: str, remedy: str = PACK) -> SubjectError:
@@ -101,7 +112,7 @@ def parse(block: bytes, at: int) -> Header:
     magic = block[257:265] if block[257:265] != _MAGIC else b""
     name, regular_name, defects = _name(block, bool(magic))
     if kind in _RECORDS or kind == b"5":
-        defects = []  # what writers call a record is nobody's fault, and a folder does not belong here by any name
+        defects = []  # as with their names
     if kind not in (b"0", b"\0"):
         defects.append(Defect("regular files only", _TYPES.get(kind, f"type {kind.decode('latin-1')!a}")))
     if not all(_NUMBERS.fullmatch(block[slice(*span)]) for span in ((100, 124), (136, 148), (329, 345))):
@@ -120,11 +131,7 @@ def _name(block: bytes, foreign: bool) -> tuple[str, bool, list[Defect]]:
         defects.append(Defect("zeros behind the name and at the header's end", "hidden bytes"))
     raw = b"/".join(part for index, (part, _, _) in enumerate(parts) if part or index == len(parts) - 1)
     name = raw.decode("ascii", "backslashreplace")
-    regular = name == ACL_PATH or _NAME.fullmatch(name) is not None
-    if not regular:
-        allowed = f"a name of letters, digits, '.', '_' and '-' that begins with a letter or digit, or {ACL_PATH}"
-        defects.append(Defect(allowed, "an empty name" if not name else ascii(name)))
-    return name, regular, defects
+    return name, name == ACL_PATH or _NAME.fullmatch(name) is not None, defects
 
 
 def _look(block: bytes) -> str:

@@ -47,6 +47,16 @@ def renamed(folder: Path) -> None:
     (folder / "app.ovf").rename(folder / "probe.ovf")
 
 
+def holes(name: str) -> Callable[[Path], None]:
+    """Another file of that name, with holes that a file system keeps as such."""
+
+    def change(folder: Path) -> None:
+        with (folder / name).open("r+b") as file:
+            file.truncate(8 << 20)
+
+    return change
+
+
 @dataclass(frozen=True)
 class Mistake:
     """How tar is called, over what, after a change of the files; findings by id, each with words of the first."""
@@ -62,6 +72,10 @@ class Mistake:
 MISTAKES = (
     Mistake("GNU tar as it comes", {"PKG-001": 1}, "the same of 4 more headers", tar=()),
     Mistake("pax", {"PKG-001": 1}, "a pax record; the same of", tar=("--format=pax",)),
+    Mistake("pax, the image with holes", {"PKG-001": 1}, "a pax record; the same of", holes("disk.qcow2"),
+            tar=("--format=pax", "--sparse")),
+    Mistake("pax, by their dots", {"PKG-001": 2}, "a pax record; the same of", tar=("--format=pax",),
+            names=[f"./{name}" for name in NAMES]),
     Mistake("a folder packed by its dot", {"PKG-001": 2}, "a folder; the same of 1 more header", names=(".",)),
     Mistake("the same by GNU tar", {"PKG-001": 3}, "a folder; the same of", tar=(), names=(".",)),
     Mistake("compressed", {"PKG-001": 1}, "gzip data", tar=(*USTAR, "-z")),
