@@ -119,7 +119,7 @@ class Certification:
         """The JSON of schema racs-certification/1; on one line without an indent."""
         value = {"schema": SCHEMA, "exit_status": self.exit_status} | dataclasses.asdict(self)
         value["requirements"] = value.pop("judgements")
-        return json.dumps(value, indent=indent, ensure_ascii=False, default=str) + "\n"
+        return json.dumps(value, indent=indent, default=str) + "\n"
 
 
 def whole_verdict(judgements: Sequence[Judgement], interrupted: bool, errors: Sequence[str]) -> Whole:

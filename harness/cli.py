@@ -12,7 +12,7 @@ import click
 
 from conformance.errors import BrokenLab, EnvironmentFault, UsageError
 from conformance.exitstatus import ExitStatus
-from harness.screen import silence
+from harness.screen import complain, silence
 
 _FILE = click.Path(path_type=Path, readable=False)  # harness.options says better what is wrong with a file
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -30,20 +30,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = end.exit_code
     except click.ClickException as error:
         error.show()
+        _explain_dash(given)
         status = ExitStatus.USAGE
     except KeyboardInterrupt:
         status = ExitStatus.INTERRUPTED
     except UsageError as error:
-        click.echo(f"racs: {error}", err=True)
+        complain(str(error))
         status = ExitStatus.USAGE
     except (EnvironmentFault, BrokenLab) as error:
-        click.echo(f"racs: {error}", err=True)
+        complain(str(error))
         status = ExitStatus.ERROR
     except BrokenPipeError:
         silence(sys.stdout)
         status = ExitStatus.ERROR
     except OSError as error:
-        click.echo(f"racs: {error.filename or 'the system'}: {error.strerror or error}", err=True)
+        complain(f"{error.filename or 'the system'}: {error.strerror or error}")
         silence(sys.stdout)
         status = ExitStatus.ERROR
     except Exception:  # a bug of ours must not look like a failed requirement
@@ -51,6 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo("racs: error in the suite: please report it with the text above", err=True)
         status = ExitStatus.ERROR
     sys.exit(status or ExitStatus.PASS)
+
+
+def _explain_dash(given: Sequence[str]) -> None:
+    for word in given:
+        if word.startswith("-") and Path(word).is_file():
+            complain(f"a file whose name begins with - is given as ./{word}")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -191,11 +198,15 @@ def ca(**options: Any) -> int:
 @commands.command("inspect")
 @click.argument("ova", type=_FILE)
 @_json_option
-def inspect_(ova: Path, json_file: str | None) -> int:
-    """Show what is in a package: files, signer, application, rules and ACL in words, image. Judges nothing."""
+@click.option("--no-image", is_flag=True, help="Do not look into the image.")
+def inspect_(ova: Path, json_file: str | None, no_image: bool) -> int:
+    """Show what is in a package: files, signer, application, rules and ACL in words, image and what is inside it.
+
+    Judges nothing. Of secrets in the image it says how many there are.
+    """
     from harness.package.inspecting import inspect_package
 
-    return inspect_package(ova, json_file)
+    return inspect_package(ova, json_file, not no_image)
 
 
 @commands.command("list")

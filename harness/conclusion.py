@@ -31,7 +31,7 @@ def conclude(
     try:
         write_reports(certification, folder)
         if json_file:
-            write_json(certification, json_file)
+            write_json(certification.to_json(), json_file)
     except (OSError, ValueError, UsageError) as error:
         facts.errors.append(f"a report could not be written: {error}")
         certification = assemble(options, package, ledger, facts)

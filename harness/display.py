@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conformance.certification import Certification, Judgement
-from conformance.errors import UsageError
 from conformance.verdict import Outcome, Verdict
-from harness.screen import show
+from harness.screen import plain, plain_lines, show
 
 _COLOURS = {
     Verdict.PASS: "32",
@@ -29,8 +28,8 @@ def render_certification(certification: Certification, report: Path | None, colo
     lines.append(
         f"\n{len(in_force)} requirements in force and in scope; {drafts} drafts are not judged yet (racs list)"
     )
-    lines += [f"note: {note}" for note in certification.notes]
-    lines += [f"error in the suite: {error}" for error in certification.errors]
+    lines += [f"note: {plain(note)}" for note in certification.notes]
+    lines += [f"error in the suite: {plain_lines(error)}" for error in certification.errors]
     if report is not None:
         lines.append(f"report: {report}")
     lines.append(verdict_line(certification, colour))
@@ -49,9 +48,9 @@ def render_brief(certification: Certification, colour: bool) -> str:
     for judgement in in_force:
         if judgement.verdict is Verdict.NOT_JUDGED:
             unjudged.setdefault(judgement.reason, []).append(judgement.id)
-    lines += [f"not judged, as {reason}: {', '.join(ids)}" for reason, ids in unjudged.items()]
+    lines += [f"not judged, as {plain(reason)}: {', '.join(ids)}" for reason, ids in unjudged.items()]
     lines += [_findings(judgement) for judgement in in_force if judgement.findings]
-    lines += [f"error in the suite: {error}" for error in certification.errors]
+    lines += [f"error in the suite: {plain_lines(error)}" for error in certification.errors]
     return "\n".join([*lines, *([""] if lines else []), verdict_line(certification, colour)])
 
 
@@ -65,18 +64,18 @@ def verdict_line(certification: Certification, colour: bool) -> str:
     if certification.profile_file:
         by += f", profile {certification.profile} of {certification.profile_file}"
     painted = _paint(text, _WHOLE_COLOURS.get(certification.verdict, "33;1"), colour)
-    return f"{painted} {name} ({by}): {counted or 'nothing judged'}"
+    return f"{painted} {plain(str(name))} ({by}): {counted or 'nothing judged'}"
 
 
-def write_json(certification: Certification, target: str) -> None:
-    """Write the certification's JSON to a file, or to standard output for "-"."""
+def write_json(text: str, target: str) -> None:
+    """Write a result's JSON to a file, or to standard output for "-". Raises OSError."""
     if target == "-":
-        show(certification.to_json().rstrip(), sys.stdout)
+        show(text.rstrip(), sys.stdout)
         return
     try:
-        Path(target).write_text(certification.to_json(), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--json {target}: {error.strerror}; give a file that can be written") from error
+        Path(target).write_text(text, encoding="utf-8")
+    except OSError as error:  # a full disk has no name of its own
+        raise OSError(error.errno, error.strerror, target) from error
 
 
 def describe(outcome: Outcome) -> str:
@@ -106,7 +105,7 @@ def _row(judgement: Judgement, colour: bool) -> str:
     text = _verdict(judgement)
     painted = _paint(f"{text:<14}", "33" if text == "warning" else _COLOURS[judgement.verdict], colour)
     reason = judgement.stability or ("" if judgement.findings else judgement.reason)
-    return f"{judgement.id}  {painted} {judgement.title}" + (f"  [{reason}]" if reason else "")
+    return f"{judgement.id}  {painted} {judgement.title}" + (f"  [{plain(reason)}]" if reason else "")
 
 
 def _findings(judgement: Judgement) -> str:
@@ -121,7 +120,7 @@ def _findings(judgement: Judgement) -> str:
             ("mend", "" if remedy == next_remedy else remedy),
             ("evidence", ", ".join(finding.evidence)),
         )
-        lines += [f"  {name:<9} {text}" for name, text in parts if text]
+        lines += [f"  {name:<9} {plain_lines(text)}" for name, text in parts if text]
         lines.append("")
     return "\n".join(lines).rstrip()
 

@@ -1,6 +1,7 @@
 """What a run was asked for, checked before anything starts: bad input ends here with exit status 4."""
 
 import os
+import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,11 +101,15 @@ def _entries(folder: Path) -> tuple[Path, ...]:
 
 def require_file(path: Path, what: str) -> None:
     """Raises UsageError unless path is a file that can be read."""
-    if path.is_dir():
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(f"{path} is not there; give the path of the {what}") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be reached: {error.strerror}; give the path of the {what}") from error
+    if stat.S_ISDIR(mode):
         raise UsageError(f"{path} is a folder; give the {what}'s file")
-    if not path.exists():
-        raise UsageError(f"{path} is not there; give the path of the {what}")
-    if not path.is_file():
+    if not stat.S_ISREG(mode):
         raise UsageError(f"{path} is no regular file; give the {what}'s file")
     if not os.access(path, os.R_OK):
         raise UsageError(f"{path} cannot be read; check its permissions")

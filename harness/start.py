@@ -1,9 +1,12 @@
 """Where `racs` begins: what has to hold before anything of size is imported."""
 
+import io
 import os
 import sys
 
-INTERRUPTED = 2  # exit status: design 7
+from conformance.exitstatus import ExitStatus
+
+INTERRUPTED = ExitStatus.INTERRUPTED
 
 
 def main() -> None:
@@ -22,7 +25,7 @@ def main() -> None:
 
 def open_standard_streams() -> None:
     """Have standard input, output and error, if need be on /dev/null: whoever closed one wants nothing of it, and files
-    that are opened later must not take its number."""
+    that are opened later must not take its number. What their locale has no signs for is escaped."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
@@ -34,3 +37,6 @@ def open_standard_streams() -> None:
             os.set_inheritable(number, True)
             stream = open(number, mode, closefd=False, encoding="utf-8")  # noqa: SIM115  # for as long as we run
             setattr(sys, name, stream)
+    for said in (sys.stdout, sys.stderr):
+        assert isinstance(said, io.TextIOWrapper)
+        said.reconfigure(errors="backslashreplace")

@@ -34,7 +34,7 @@ def _looked(judge: Judge, needs_system: bool = True) -> Check:
     def check(package: Package, profile: Profile, trust: Trust) -> Outcome:
         seen = package.inspection
         if seen is None:
-            return not_judged(_why_not(package))
+            return not_judged(why_not_looked(package))
         if seen.failure:
             return inconclusive(seen.failure)
         if needs_system and not seen.systems:
@@ -44,7 +44,7 @@ def _looked(judge: Judge, needs_system: bool = True) -> Check:
     return check
 
 
-def _why_not(package: Package) -> str:
+def why_not_looked(package: Package) -> str:
     """Why nobody looked into the image."""
     if package.disk is None:
         return members_doubt(package) or "the archive has no image, or more than one (PKG-010, PKG-003)"

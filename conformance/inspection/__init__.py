@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+# Troubles with a remedy of their own: how they are told, and how they begin.
+BEYOND_THE_DISK = "it ends behind the disk's end"
+BEYOND_A_BOUND = "more than"
+
 
 @dataclass(frozen=True, slots=True)
 class Volume:
@@ -20,6 +24,10 @@ class Volume:
     trouble: str = ""
     system: bool = False
     """Whether it is the root of a system that boots."""
+    size: int = 0
+    """In bytes; 0 where it is not known."""
+    mounted: str = ""
+    """Where its system mounts it; "" where none does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,28 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """An account that can log in: by its password, unless that is locked, and by so many authorised keys of its own.
+    admitted is False where its shell lets nobody in."""
+
+    volume: str
+    name: str
+    password: Literal["locked", "set", "empty", "well known", "not tried"]
+    keys: int
+    admitted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BootFile:
+    """What a system is started by: the name of a boot loader, or the version of a kernel ("" where it has none)."""
+
+    volume: str
+    path: str
+    kind: Literal["boot loader", "kernel"]
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """Something that makes all machines of this image one to their peers."""
 
@@ -102,8 +132,12 @@ class Inspection:
     files_seen: int = 0
     files_cut: int = 0
     """Of these, those too large to be searched to their end."""
+    stores_closed: int = 0
+    """PKCS#12 files that are taken for certificates: all that could be a key in them is encrypted as a whole."""
     identities: tuple[Identity, ...] = ()
     authorized_keys: tuple[AuthorizedKeys, ...] = ()
+    logins: tuple[Login, ...] = ()
+    boot: tuple[BootFile, ...] = ()
     unread: tuple[Unread, ...] = ()
     failure: str = ""
     seconds: float = 0.0

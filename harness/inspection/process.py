@@ -12,7 +12,7 @@ import resource
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from conformance.errors import SubjectError
@@ -21,6 +21,7 @@ from conformance.inspection import Unread as UnreadFile
 from conformance.inspection.cpio import is_initramfs
 from conformance.package.clusters import GuestDisk
 from conformance.package.qcow2 import View, parse
+from harness.inspection.boot import find_boot_files
 from harness.inspection.contents import (
     HEAD_BYTES,
     SECRET_PLACES,
@@ -32,6 +33,7 @@ from harness.inspection.contents import (
 )
 from harness.inspection.filesystems import Initramfs, Unreadable, pieces
 from harness.inspection.guest_tree import Found, Mount, Tree
+from harness.inspection.logins import logins_of
 from harness.inspection.look import CPU_S
 from harness.inspection.volumes import FilesystemVolume, find_volumes, is_root, plan_mounts
 
@@ -95,7 +97,8 @@ def inspect(disk: GuestDisk, passwords: Sequence[str]) -> Inspection:
     initramfs = [one for boot in boots for one in _initramfs(boot, volumes)]
     whole = [guest for guest in guests if guest.whole] or [_Guest(guest.tree, True) for guest in initramfs]
     others = [guest for guest in (*guests, *initramfs) if guest.tree not in [one.tree for one in whole]]
-    return _look([*whole, *others], volumes, passwords)
+    files = [file for boot in boots for file in find_boot_files(boot)]
+    return replace(_look([*whole, *others], volumes, passwords), boot=tuple(files))
 
 
 def _guests(opened: Sequence[FilesystemVolume], volumes: list[Volume]) -> tuple[list[_Guest], list[Tree]]:
@@ -108,21 +111,24 @@ def _guests(opened: Sequence[FilesystemVolume], volumes: list[Volume]) -> tuple[
             system = is_root(one.files)
             one.files.children(one.files.root())
         except Unreadable as error:
-            volumes.append(Volume(one.stretch.name, one.files.kind, "unread", str(error)))
+            volumes.append(Volume(one.stretch.name, one.files.kind, "unread", str(error), size=one.stretch.size))
             continue
         (roots if system else rest).append(one)
-        volumes.append(Volume(one.stretch.name, one.files.kind, one.state, system=system))
+        volumes.append(Volume(one.stretch.name, one.files.kind, one.state, system=system, size=one.stretch.size))
     guests: list[_Guest] = []
     mounted: list[FilesystemVolume] = []
+    points: dict[str, str] = {}
     for root in roots:
         planned = plan_mounts(root, rest)
         mounted += planned.values()
+        points |= {one.stretch.name: point for point, one in planned.items()}
         mounts = [Mount(point, one.stretch.name, one.files) for point, one in planned.items()]
         guests.append(_Guest(Tree(mounts), True))
     alone = [
         _Guest(Tree([Mount("/", one.stretch.name, one.files)]), False, ("/",)) for one in rest if one not in mounted
     ]
     guests += alone
+    volumes[:] = [replace(one, mounted=points.get(one.name, "")) for one in volumes]
     boots = [Tree([Mount("/", one.stretch.name, one.files)]) for one in rest]
     return guests, [*boots, *(guest.tree for guest in guests if guest.whole)]
 
@@ -145,7 +151,7 @@ def _initramfs(boot: Tree, volumes: list[Volume]) -> Iterator[_Guest]:
             volumes.append(Volume(name, "cpio", "unread", str(error)))
         else:
             system = is_root(files)
-            volumes.append(Volume(name, "cpio", "read", system=system))
+            volumes.append(Volume(name, "cpio", "read", system=system, size=found.node.size))
             if system:
                 yield _Guest(Tree([Mount("/", name, files)]), False)
 
@@ -159,7 +165,7 @@ def _keep(path: str) -> int:
 def _look(guests: Sequence[_Guest], volumes: list[Volume], passwords: Sequence[str]) -> Inspection:
     systems: list[System] = []
     parts: dict[str, list[object]] = {
-        name: [] for name in ("secrets", "accounts", "identities", "authorized", "unread")
+        name: [] for name in ("secrets", "accounts", "identities", "authorized", "logins", "unread")
     }
     accounts_seen = files_seen = files_cut = 0
     opened = {one.name for one in volumes if one.kind == "cpio" and one.system}
@@ -180,6 +186,7 @@ def _look(guests: Sequence[_Guest], volumes: list[Volume], passwords: Sequence[s
             seen, accounts = accounts_of(guest.tree, passwords)
             accounts_seen += seen
             parts["accounts"] += accounts
+            parts["logins"] += logins_of(guest.tree, accounts, search.authorized_keys)
         except Unreadable as error:
             parts["unread"].append(UnreadFile(guest.tree.root.volume, "/", str(error)))
     return Inspection(
@@ -192,6 +199,7 @@ def _look(guests: Sequence[_Guest], volumes: list[Volume], passwords: Sequence[s
         accounts=tuple(parts["accounts"]),  # type: ignore[arg-type]
         identities=tuple(parts["identities"]),  # type: ignore[arg-type]
         authorized_keys=tuple(parts["authorized"]),  # type: ignore[arg-type]
+        logins=tuple(parts["logins"]),  # type: ignore[arg-type]
         unread=tuple(parts["unread"]),  # type: ignore[arg-type]
     )
 

@@ -51,7 +51,7 @@ def find_volumes(disk: GuestDisk) -> Iterator[Volume | FilesystemVolume]:
     pools = []
     for partition in read_partitions(disk.read, disk.size):
         if partition.size <= 0 or partition.offset + partition.size > disk.size:
-            yield Volume(partition.name, "", "unread", "it ends behind the disk's end")
+            yield Volume(partition.name, "", "unread", "it ends behind the disk's end", size=partition.size)
             continue
         stretch = _stretch(disk, partition)
         kind = identify(stretch.read)
@@ -75,15 +75,16 @@ def _stretch(disk: GuestDisk, partition: Partition) -> Stretch:
 
 def _opened(stretch: Stretch, kind: str) -> Volume | FilesystemVolume:
     if kind in (SWAP, EMPTY):
-        return Volume(stretch.name, kind, "no files")
+        return Volume(stretch.name, kind, "no files", size=stretch.size)
     if kind not in READABLE:
         if stretch.type in NO_FILES:
-            return Volume(stretch.name, NO_FILES[stretch.type], "no files")
-        return Volume(stretch.name, kind, "unread", "" if kind else "its content is of no known kind")
+            return Volume(stretch.name, NO_FILES[stretch.type], "no files", size=stretch.size)
+        trouble = "" if kind else "its content is of no known kind"
+        return Volume(stretch.name, kind, "unread", trouble, size=stretch.size)
     try:
         files = open_filesystem(kind, stretch.read, stretch.size)
     except Unreadable as error:
-        return Volume(stretch.name, kind, "unread", str(error))
+        return Volume(stretch.name, kind, "unread", str(error), size=stretch.size)
     label: Label = label_of(kind, stretch.read)
     names = (f"UUID={label.uuid}", f"/dev/disk/by-uuid/{label.uuid}", f"LABEL={label.label}")
     state: Literal["read", "not unmounted"] = "not unmounted" if holds_changes(kind, stretch.read) else "read"

@@ -1,11 +1,14 @@
 """`racs check`: a package alone, no VM, no root, no network."""
 
+import os
 import sys
 import time
 from pathlib import Path
 
 from conformance.catalogue import load as load_catalogue
 from conformance.certification import Certification
+from conformance.errors import UsageError
+from conformance.exitstatus import ExitStatus
 from conformance.judge import Ledger
 from conformance.package import open_package
 from harness.assembly import RunFacts, assemble, judge_statically
@@ -13,29 +16,50 @@ from harness.display import render_certification, write_json
 from harness.inspection.look import look_inside
 from harness.options import PackageOptions, require_file, require_writable
 from harness.package.digest import whole_digest
-from harness.screen import show
+from harness.package.unchecked import NotChecked
+from harness.screen import complain, is_coloured, plain, show
 
 # The requirements that speak of what is inside the image's file systems: what --no-image leaves out.
 INSIDE = "IMG-"
 _NOT_INSIDE = "no whole check: nobody looked into the image (--no-image), so IMG-001 to IMG-005 are not judged"
 
 
-def check_package(options: PackageOptions, json_file: str | None) -> int:
-    """Judge all of scope "package"; prints the table (or JSON) and returns the exit status. Raises UsageError."""
-    require_file(options.ova, "package")
+def check_package(options: PackageOptions, json_file: str | None) -> ExitStatus:
+    """Judge all of scope "package"; prints the table (or JSON) and returns the exit status. Raises UsageError where the
+    JSON cannot be written."""
     require_json(json_file)
-    certification = certify_statically(options)
-    if json_file != "-":
-        show(render_certification(certification, None, sys.stdout.isatty()), sys.stdout)
+    judged = judge_package(options)
+    if isinstance(judged, NotChecked):
+        complain(plain(judged.why))
+    elif json_file != "-":
+        show(render_certification(judged, None, is_coloured(sys.stdout)), sys.stdout)
     if json_file:
-        write_json(certification, json_file)
-    return certification.exit_status
+        write_json(judged.to_json(), json_file)
+    return judged.exit_status
 
 
 def require_json(json_file: str | None) -> None:
-    """Raises UsageError where --json is a file that cannot be written."""
-    if json_file and json_file != "-":
-        require_writable(Path(json_file), "--json")
+    """Raises UsageError where --json is a file that cannot be written, or one that is no JSON: `--json *.ova` would
+    have its first package overwritten."""
+    if not json_file or json_file == "-":
+        return
+    path = Path(json_file)
+    require_writable(path, "--json")
+    if path.is_file() and os.access(path, os.R_OK) and path.stat().st_size:
+        with path.open("rb") as file:
+            if not file.read(1) == b"{":
+                raise UsageError(f"--json {path}: the file is there and holds no JSON; give it another name")
+
+
+def judge_package(options: PackageOptions, processes: int = 1) -> Certification | NotChecked:
+    """The package's certification, or why nobody can make one. processes is how many of ours are at work."""
+    try:
+        require_file(options.ova, "package")
+        return certify_statically(options, processes)
+    except UsageError as error:
+        return NotChecked(options.ova, ExitStatus.USAGE, str(error))
+    except OSError as error:
+        return NotChecked(options.ova, ExitStatus.ERROR, f"{options.ova}: {error.strerror or error}")
 
 
 def certify_statically(options: PackageOptions, processes: int = 1) -> Certification:

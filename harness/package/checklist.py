@@ -1,6 +1,5 @@
 """`racs check` of several packages: on all cores, a process each, shown in the order given as results come."""
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,18 +10,15 @@ from typing import TextIO
 
 from conformance.catalogue import load as load_catalogue
 from conformance.checks import package_check
-from conformance.errors import UsageError
 from conformance.exitstatus import ExitStatus, worst
 from harness.assembly import suite_digest
 from harness.display import render_brief
-from harness.options import PackageOptions, require_file
+from harness.options import PackageOptions
 from harness.package.batch import Ended, judge_each
-from harness.package.checking import certify_statically, require_json
+from harness.package.checking import judge_package, require_json
 from harness.package.digest import cores
-from harness.screen import show
-
-NOT_CHECKED = "racs-not-checked/1"
-"""The schema of the line of JSON of a package that nobody could judge."""
+from harness.package.unchecked import NotChecked
+from harness.screen import is_coloured, plain, show
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +32,7 @@ class Judged:
     notes: tuple[str, ...] = ()
 
 
-def check_packages(packages: Sequence[PackageOptions], json_file: str | None) -> int:
+def check_packages(packages: Sequence[PackageOptions], json_file: str | None) -> ExitStatus:
     """Judge the packages; prints what is to be mended in each and its verdict, or a line of JSON each (JSON Lines).
 
     One that cannot be opened, or crashes its process, is told as such and the others are judged all the same. Returns
@@ -44,7 +40,7 @@ def check_packages(packages: Sequence[PackageOptions], json_file: str | None) ->
     """
     require_json(json_file)
     _load_once()
-    processes, colour = min(cores(), len(packages)), sys.stdout.isatty()
+    processes, colour = min(cores(), len(packages)), is_coloured(sys.stdout)
     told: list[Judged] = []
     ends = judge_each(len(packages), processes, lambda number: _judge(packages[number], processes, colour))
     try:
@@ -53,7 +49,7 @@ def check_packages(packages: Sequence[PackageOptions], json_file: str | None) ->
                 judged = _judged(options, ended)
                 told.append(judged)
                 if json_file != "-":
-                    show(f"{options.ova}\n{judged.text}\n", sys.stdout)
+                    show(f"{plain(str(options.ova))}\n{judged.text}\n", sys.stdout)
                 if lines:
                     show(judged.line, lines)
     except KeyboardInterrupt:
@@ -85,32 +81,20 @@ def _lines(json_file: str | None) -> Iterator[TextIO | None]:
 
 def _judge(options: PackageOptions, processes: int, colour: bool) -> Judged:
     """Judge one package, in a process of its own."""
-    try:
-        require_file(options.ova, "package")
-        certification = certify_statically(options, processes)
-    except UsageError as error:
-        return _not_checked(options, ExitStatus.USAGE, str(error))
-    except OSError as error:
-        return _not_checked(options, ExitStatus.ERROR, f"{options.ova}: {error.strerror or error}")
-    text = render_brief(certification, colour)
-    line = certification.to_json(indent=None).rstrip()
-    return Judged(certification.exit_status, certification.verdict, text, line, certification.notes)
+    judged = judge_package(options, processes)
+    if isinstance(judged, NotChecked):
+        return _not_checked(judged)
+    text, line = render_brief(judged, colour), judged.to_json(indent=None).rstrip()
+    return Judged(judged.exit_status, judged.verdict, text, line, judged.notes)
 
 
 def _judged(options: PackageOptions, ended: Ended[Judged]) -> Judged:
-    return ended.result or _not_checked(options, ExitStatus.ERROR, f"error in the suite: {ended.why}: please report it")
+    why = f"error in the suite: {ended.why}: please report it"
+    return ended.result or _not_checked(NotChecked(options.ova, ExitStatus.ERROR, why))
 
 
-def _not_checked(options: PackageOptions, status: ExitStatus, why: str) -> Judged:
-    """Nobody judged it, and no digest of it is known: no certification, not even a bad one."""
-    value = {
-        "schema": NOT_CHECKED,
-        "exit_status": status,
-        "verdict": "error",
-        "package_file": options.ova.name,
-        "errors": [why],
-    }
-    return Judged(status, "not checked", f"NOT CHECKED: {why}", json.dumps(value, ensure_ascii=False))
+def _not_checked(one: NotChecked) -> Judged:
+    return Judged(one.exit_status, "not checked", f"NOT CHECKED: {plain(one.why)}", one.to_json(indent=None).rstrip())
 
 
 def _summary(told: Sequence[Judged]) -> str:

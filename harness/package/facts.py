@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from conformance.application import Application
 from conformance.errors import SubjectError
 from conformance.package import Package
+from harness.package.inside import InsideFacts, gather_inside
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -112,15 +113,17 @@ class PackageFacts:
     rules: tuple[RuleFacts, ...]
     permissions: tuple[str, ...] | None
     image: ImageFacts | None
+    inside: InsideFacts
     defects: tuple[Defect, ...]
 
     def to_json(self) -> str:
         """The plain JSON form, its own schema named in it."""
-        return json.dumps({"schema": SCHEMA} | dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
+        return json.dumps({"schema": SCHEMA} | dataclasses.asdict(self), indent=1) + "\n"
 
 
-def gather(package: Package, at: datetime) -> PackageFacts:
-    """All that can be told of a package without a root; at is the time for which the days left are counted."""
+def gather(package: Package, at: datetime, looked: bool = True) -> PackageFacts:
+    """All that can be told of a package without a root; at is the time for which the days left are counted, looked
+    whether its image was to be looked into."""
     listed = {entry.name: entry.sha256 for entry in package.manifest.entries} if package.manifest else {}
     application = package.application
     return PackageFacts(
@@ -139,6 +142,7 @@ def gather(package: Package, at: datetime) -> PackageFacts:
         rules=_describe_rules(application) if application else (),
         permissions=_describe_permissions(package),
         image=_describe_image(package),
+        inside=gather_inside(package, looked),
         defects=tuple(
             Defect(f.requirement, f.finding.where, f.finding.expected, f.finding.seen) for f in package.faults
         ),

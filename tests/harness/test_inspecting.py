@@ -1,22 +1,22 @@
 """`racs inspect`: what is in a package, sound or broken; it judges nothing and never fails over bad bytes."""
 
 import json
-import os
-import pty
 import shutil
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
 import command_line
 import pytest
 from command_line import RACS, REPOSITORY, Delivery, deliver
+from guest_images import RED_HAT, Files, Workbench, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conformance.package import open_package
 from conformance.profile import load
+from harness.inspection.look import look_inside
 from harness.package.facts import gather
+from harness.package.inside import gather_inside, inside_branch
 from harness.packaging.building import PackageParts, write_package
 
 NOW = datetime.now(UTC)
@@ -36,8 +36,8 @@ def lens(delivery: Delivery) -> Path:
     return ova
 
 
-def shown(ova: Path, folder: Path) -> str:
-    ended = command_line.run([RACS, "inspect", str(ova)], folder)
+def shown(ova: Path, folder: Path, *options: str) -> str:
+    ended = command_line.run([RACS, "inspect", str(ova), *options], folder)
     assert (ended.status, ended.err) == (0, ""), ended.said
     return ended.out
 
@@ -84,7 +84,143 @@ def test_json_says_the_same(lens: Path, tmp_path: Path) -> None:
             file.seek(member["offset"])
             assert len(file.read(member["size"])) == member["size"]
     refused = command_line.run([RACS, "inspect", str(lens), "--json", "no/where"], tmp_path)
-    assert refused.status == 4 and "can be written" in refused.err
+    assert refused.status == 4 and "cannot be written" in refused.err
+
+
+SECRET = "c2VjcmV0LW1hcmstdGhhdC1tdXN0LW5vdC1iZS1zaG93bg"
+KEY = f"-----BEGIN OPENSSH PRIVATE KEY-----\n{SECRET}\n-----END OPENSSH PRIVATE KEY-----\n".encode()
+ACCOUNTS = (
+    # name, shell, password ("" locked), what is said of it; None where nothing is
+    ("root", "/bin/bash", None, "no password, 2 authorised keys"),
+    ("bin", "/sbin/nologin", None, None),
+    ("app", "/bin/bash", "Zo7-not-well-known", "a password"),
+    ("ftp", "/usr/sbin/nologin", "Zo7-not-well-known", "a password, but its shell lets nobody in"),
+    ("guest", "/bin/sh", "", "an EMPTY password"),
+    ("admin", "/bin/sh", "admin", "a WELL-KNOWN password"),
+)
+
+
+def kernel(version: str) -> bytes:
+    """A bzImage's header, as far as it says what it is."""
+    head = bytearray(1024)
+    head[0x1FE:0x206] = b"\x55\xaa\0\0HdrS"
+    head[0x20E:0x210] = (0x100).to_bytes(2, "little")
+    return bytes(head[:0x300]) + f"{version} (builder@host) #1 SMP".encode() + bytes(4096)
+
+
+def hash_of(password: str | None) -> str:
+    return "!!" if password is None else password and run("openssl", "passwd", "-6", password).decode().strip()
+
+
+@pytest.fixture(scope="module")
+def lived_in(delivery: Delivery, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """GoOn's descriptor over the image of a system that somebody has worked on."""
+    passwd = "".join(f"{name}:x:0:0::/{name}:{shell}\n" for name, shell, _, _ in ACCOUNTS)
+    shadow = "".join(f"{name}:{hash_of(password)}:19000:0:99999:7:::\n" for name, _, password, _ in ACCOUNTS)
+    files: Files = {
+        **RED_HAT,
+        "etc/passwd": passwd.encode(),
+        "etc/shadow": shadow.encode(),
+        "etc/machine-id": b"0123456789abcdef0123456789abcdef\n",
+        "etc/ssh/ssh_host_rsa_key": KEY,
+        "etc/ssh/ssh_host_ed25519_key": KEY,
+        "root/.ssh/authorized_keys": b"# mine\nssh-ed25519 AAAA a\nssh-ed25519 BBBB b\n",
+        "root/.ssh/id_ed25519": KEY,
+        "root/.bash_history": SECRET.encode(),
+        "boot/vmlinuz-5.14.0-427.el9.x86_64": kernel("5.14.0-427.el9.x86_64"),
+        "boot/grub2/i386-pc/core.img": b"grub",
+    }
+    folder = tmp_path_factory.mktemp("lived-in")
+    bench, parts = Workbench(folder), delivery.parts
+    raw = bench.gpt(
+        [bench.fat({"EFI/BOOT/BOOTX64.EFI": b"MZ"}), bench.raw(bytes(4086) + b"SWAPSPACE2"), bench.ext(files)]
+    )
+    image = bench.package(raw).path
+    write_package(PackageParts(parts.description, image, parts.privatekey, parts.certificate), folder / "lived-in.ova")
+    return folder / "lived-in.ova"
+
+
+def branch(text: str, name: str) -> list[str]:
+    """The lines below one of the tree, without strokes."""
+    lines = [line.replace("├─", "  ").replace("└─", "  ").replace("│", " ") for line in text.splitlines()]
+    at = next(number for number, line in enumerate(lines) if line.strip().startswith(name))
+    depth = len(lines[at]) - len(lines[at].lstrip())
+    below = []
+    for line in lines[at + 1 :]:
+        if len(line) - len(line.lstrip()) <= depth:
+            break
+        below.append(" ".join(line.split()))
+    return below
+
+
+def test_what_is_inside_the_image(lived_in: Path, tmp_path: Path) -> None:
+    text = shown(lived_in, tmp_path)
+    assert branch(text, "inside the image")[0] == "Rocky Linux 9.4 on partition 3, packages of RPM"
+    assert branch(text, "starts by") == [
+        "boot loader UEFI /EFI/BOOT/BOOTX64.EFI on partition 1",
+        "boot loader GRUB for BIOS /boot/grub2/i386-pc/core.img on partition 3",
+        "kernel 5.14.0-427.el9.x86_64 /boot/vmlinuz-5.14.0-427.el9.x86_64 on partition 3",
+    ]
+    assert sorted(branch(text, "volumes (3)")) == [
+        "partition 1 FAT 28 MiB",
+        "partition 2 swap 4 MiB",
+        "partition 3 ext4 28 MiB mounted at /",
+    ]
+    assert branch(text, "accounts (6): 5 can log in") == [f"{name} {said}" for name, _, _, said in ACCOUNTS if said]
+    assert branch(text, "found in") == [
+        "1 private key",
+        "1 shell history file",
+        "2 SSH host keys",
+        "1 fixed machine-id",
+        "2 authorised keys",
+        "no cloud credential, no packaged secret",
+    ]
+
+
+def test_no_secret_is_shown(lived_in: Path, tmp_path: Path) -> None:
+    for text in (shown(lived_in, tmp_path), shown(lived_in, tmp_path, "--json=-")):
+        for secret in (SECRET, SECRET[:12], "$6$", "Zo7", "AAAA"):
+            assert secret not in text
+
+
+def test_json_has_the_inside(lived_in: Path, tmp_path: Path) -> None:
+    inside = json.loads(shown(lived_in, tmp_path, "--json=-"))["inside"]
+    assert (inside["not_looked"], inside["accounts"]) == ("", 6)
+    assert [(one["name"], one["kind"], one["size"] >> 20) for one in inside["volumes"] if one["system"]] == [
+        ("partition 3", "ext4", 28)
+    ]
+    assert [(one["name"], one["password"], one["keys"], one["admitted"]) for one in inside["logins"]] == [
+        ("root", "locked", 2, True),
+        ("app", "set", 0, True),
+        ("ftp", "set", 0, False),
+        ("guest", "empty", 0, True),
+        ("admin", "well known", 0, True),
+    ]
+    assert inside["findings"] == {
+        "private_keys": 1, "shell_histories": 1, "cloud_credentials": 0, "as_packaged": 0,
+        "authorized_keys": 2, "host_keys": 2, "machine_ids": 1,
+    }  # fmt: skip
+
+
+def test_why_nobody_looked_inside(lived_in: Path, delivery: Delivery, tmp_path: Path) -> None:
+    assert "inside the image: left out (--no-image)" in shown(lived_in, tmp_path, "--no-image")
+    header, broken = b"QFI\xfb\0\0\0\x03", tmp_path / "broken.ova"
+    broken.write_bytes(delivery.ova.read_bytes().replace(header, b"QFI\xfb\0\0\0\x09"))
+    assert "inside the image: the image could not be read (PKG-011)" in shown(broken, tmp_path)
+    package = look_inside(open_package(lived_in, load()), load(), program=str(tmp_path / "missing"))
+    facts = gather_inside(package, looked=True)
+    assert inside_branch(facts).text == (
+        "inside the image: the look into the image could not begin: No such file or directory"
+    )
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_the_tree_is_as_wide_as_the_terminal(columns: int, lived_in: Path, tmp_path: Path) -> None:
+    text = command_line.run_in_terminal([RACS, "inspect", str(lived_in)], tmp_path, columns, {"NO_COLOR": "1"}).out
+    assert max(map(len, text.splitlines())) <= columns
+    words = [word for line in text.splitlines() for word in line.split() if word not in ("├─", "└─", "│")]
+    wide = [word for word in shown(lived_in, tmp_path).split() if word not in ("├─", "└─", "│")]
+    assert "".join(words) == "".join(wide)
 
 
 def test_a_changed_file_and_a_changed_manifest_are_shown(delivery: Delivery, tmp_path: Path) -> None:
@@ -118,23 +254,14 @@ def test_what_a_package_says_reaches_no_terminal_as_it_is(delivery: Delivery, tm
     """command_line.run refuses escape codes; here they are in the descriptor's texts, C1 ones too."""
     odd = tmp_path / "odd.ova"
     odd.write_bytes(delivery.ova.read_bytes().replace(b"Example Apps", "a\u009b1m\u202eb".encode().ljust(12, b"x")))
-    assert "a\N{REPLACEMENT CHARACTER}1m\N{REPLACEMENT CHARACTER}b" in shown(odd, tmp_path)
+    assert r"a\x9b1m\u202eb" in shown(odd, tmp_path)
 
 
 def test_colour_is_for_terminals(delivery: Delivery, tmp_path: Path) -> None:
     cut = tmp_path / "cut.ova"
     cut.write_bytes(delivery.ova.read_bytes()[:20000])
-    screen, terminal = pty.openpty()
-    with subprocess.Popen([RACS, "inspect", cut], stdout=terminal, stderr=terminal, cwd=tmp_path) as process:
-        os.close(terminal)
-        seen = b""
-        try:
-            while data := os.read(screen, 65536):
-                seen += data
-        except OSError:
-            pass  # EIO: the other end is closed
-        os.close(screen)
-    assert process.returncode == 0 and b"\x1b[31m" in seen
+    ended = command_line.run_in_terminal([RACS, "inspect", str(cut)], tmp_path)
+    assert ended.status == 0 and "\x1b[31m" in ended.out
 
 
 @settings(derandomize=True, max_examples=120, deadline=None)

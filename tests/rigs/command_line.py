@@ -1,8 +1,12 @@
 """The command line as a user runs it: a process, its exit status and what it said; and a package to give it."""
 
+import fcntl
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,6 +51,27 @@ def run(
     assert "Traceback" not in ended.said and "INTERNALERROR" not in ended.said, ended.said
     assert "\x1b" not in ended.said, ended.said
     return ended
+
+
+def run_in_terminal(
+    command: Sequence[str], folder: Path, columns: int = 80, environment: Mapping[str, str] | None = None
+) -> Ended:
+    """Run to the end on a terminal of so many columns; out is all that it showed."""
+    screen, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    variables = {**os.environ, "TERM": "xterm", **(environment or {})}
+    seen = b""
+    with subprocess.Popen(
+        command, stdin=terminal, stdout=terminal, stderr=terminal, cwd=folder, env=variables
+    ) as process:
+        os.close(terminal)
+        try:
+            while data := os.read(screen, 65536):
+                seen += data
+        except OSError:
+            pass  # EIO: the other end is closed
+    os.close(screen)
+    return Ended(process.returncode, seen.decode().replace("\r\n", "\n"), "")
 
 
 @dataclass(frozen=True, slots=True)
