@@ -1,9 +1,11 @@
 """IMG-001 to IMG-005: what a look into the image saw, judged. Secrets are named by kind and place, never shown."""
 
+import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 
 from conformance.checks.contents import members_doubt
-from conformance.inspection import Inspection, Secret, Volume
+from conformance.inspection import BEYOND_A_BOUND, BEYOND_THE_DISK, Identity, Inspection, Secret, Volume
 from conformance.package import Package
 from conformance.package.certificate import Trust
 from conformance.profile import Profile
@@ -15,6 +17,14 @@ Check = Callable[[Package, Profile, Trust], Outcome]
 # os-release(5): ID, or what ID_LIKE says it is like.
 RED_HAT_FAMILY = frozenset({"rhel", "fedora", "centos", "rocky", "almalinux", "ol", "scientific"})
 _SEAL = "then build, pack and sign again"
+_FORMS = "use ext4, xfs or FAT on partitions or on linear LVM, and gzip, xz, zstd or lz4 for an initramfs"
+_REPAIR = "repair it: e2fsck -f, xfs_repair or fsck.fat on the volume"
+_ESCAPE = re.compile(r"\\x[0-9a-f]{2}")
+# By what a volume is that cannot be read.
+_REMEDIES = {
+    "cpio": "make it again: update-initramfs -u, or dracut --force",
+    **dict.fromkeys(("ext", "ext2", "ext3", "ext4", "xfs", "FAT"), _REPAIR),
+}
 
 
 def _finding(package: Package, expected: str, seen: str, where: str, remedy: str) -> Finding:
@@ -109,7 +119,7 @@ def _secrets(package: Package, seen: Inspection) -> Outcome:
             "no private key, shell history or cloud credential in the image",
             secret.what,
             _at(secret.volume, secret.path, secret.line),
-            f"rm {_quoted(secret.path)}, and make it invalid: whoever had the package has it. {_mend(secret)}",
+            f"{_removal(seen, secret)}, and make it invalid: whoever had the package has it. {_mend(secret)}",
         )
         for secret in alien
         if not secret.doubt
@@ -122,7 +132,19 @@ def _secrets(package: Package, seen: Inspection) -> Outcome:
     reason = f"none in {counted(seen.files_seen, 'file')}"
     reason += f", but for {kept} as packaged" if kept else ""
     reason += f"; of {counted(seen.files_cut, 'file')} only the beginning was searched" if seen.files_cut else ""
+    closed = counted(seen.stores_closed, "PKCS#12 file")
+    reason += f"; {closed} taken for certificates: all else in it is encrypted" if seen.stores_closed else ""
     return _settled(findings, doubt, _unread(seen), reason)
+
+
+def _in_initramfs(seen: Inspection, volume: str) -> bool:
+    return any(one.name == volume and one.kind == "cpio" for one in seen.volumes)
+
+
+def _removal(seen: Inspection, one: Secret | Identity) -> str:
+    if _in_initramfs(seen, one.volume):
+        return f"leave {_quoted(one.path)} out of what the initramfs is made from, and {_REMEDIES['cpio']}"
+    return f"rm {_quoted(one.path)}"
 
 
 def _mend(secret: Secret) -> str:
@@ -140,7 +162,7 @@ def _accounts(package: Package, seen: Inspection) -> Outcome:
             "no account with an empty or well-known password",
             f"{account.name!a} with {'an empty' if account.password == 'empty' else 'a well-known'} password",
             _at(account.volume, account.path, account.line),
-            f"lock it, and log in by a key: passwd -l {_quoted(account.name)}, {_SEAL}",
+            f"lock it, and log in by a key: passwd -l {_quoted(account.name)}{_again(seen, account.volume)}, {_SEAL}",
         )
         for account in seen.accounts
         if account.password != "not tried"
@@ -151,19 +173,20 @@ def _accounts(package: Package, seen: Inspection) -> Outcome:
     return _settled(findings, doubt, _unread(seen), reason)
 
 
+def _again(seen: Inspection, volume: str) -> str:
+    """What is to do besides where a file lies in an initramfs."""
+    return f" where the initramfs is made from, and {_REMEDIES['cpio']}" if _in_initramfs(seen, volume) else ""
+
+
 def _identity(package: Package, seen: Inspection) -> Outcome:
     """IMG-004: no identity that all machines of this image would share; who may log in is told besides."""
-    remedies = {
-        "SSH host key": "rm -f /etc/ssh/ssh_host_* /etc/dropbear/dropbear_*_host_key, and make them on the first boot",
-        "machine-id": "truncate -s 0 /etc/machine-id; ln -sf /etc/machine-id /var/lib/dbus/machine-id",
-    }
     findings = [
         _finding(
             package,
             "no SSH host key and no machine-id in the image",
             f"a {one.kind}",
             _at(one.volume, one.path),
-            f"{remedies[one.kind]}, {_SEAL}",
+            f"{_anonymity(seen, one)}, {_SEAL}",
         )
         for one in seen.identities
     ]
@@ -173,12 +196,19 @@ def _identity(package: Package, seen: Inspection) -> Outcome:
     return _settled(findings, "", _unread(seen), f"no host key, no machine-id{remark}")
 
 
+def _anonymity(seen: Inspection, one: Identity) -> str:
+    if one.kind == "SSH host key":
+        return f"{_removal(seen, one)}, and make it on the first boot: ssh-keygen -A, or dropbear -R"
+    if one.path == "/etc/machine-id":
+        return f"truncate -s 0 /etc/machine-id{_again(seen, one.volume)}"
+    return f"{_removal(seen, one)}: D-Bus takes that of /etc/machine-id"
+
+
 def _readable(package: Package, seen: Inspection) -> Outcome:
     """IMG-005: all of the image could be read, and there is a system in it."""
-    remedy = f"use ext4, xfs or FAT on partitions or on linear LVM, and gzip, xz, zstd or lz4 for an initramfs, {_SEAL}"
     expected = "file systems that can be inspected: ext4, xfs or FAT on partitions or LVM, cpio in an initramfs"
     findings = [
-        _finding(package, expected, ": ".join(filter(None, (one.kind, one.trouble))), one.name, remedy)
+        _finding(package, expected, _told(one), one.name, f"{_readability(one)}, {_SEAL}")
         for one in _unread_volumes(seen)
     ]
     findings += [
@@ -191,14 +221,21 @@ def _readable(package: Package, seen: Inspection) -> Outcome:
         )
         for one in _not_unmounted(seen)
     ]
-    repair = f"repair it: e2fsck -f, or xfs_repair, on the volume, {_SEAL}"
+    fewer = "keep less there: an archive, or an image of its own for data that is no part of the system"
     findings += [
-        _finding(package, "files and folders that can be read", one.why, _at(one.volume, one.path), repair)
+        _finding(
+            package,
+            "files and folders that can be read",
+            one.why,
+            _at(one.volume, one.path),
+            f"{fewer if one.why.startswith(BEYOND_A_BOUND) else _REPAIR}, {_SEAL}",
+        )
         for one in seen.unread
     ]
     if not seen.systems and not findings:
-        kinds = ", ".join(f"{one.name}: {one.kind or 'unknown'}" for one in seen.volumes) or "no volume"
+        kinds = ", ".join(f"{one.name}: {_told(one) or 'unknown'}" for one in seen.volumes) or "no volume"
         wanted = "an installed system, or an initramfs that is one, on a file system that can be inspected"
+        remedy = f"have the system's files, /etc/passwd among them, on a volume of their own; {_FORMS}, {_SEAL}"
         findings.append(_finding(package, wanted, kinds, "all partitions", remedy))
     read = [f"{one.name} ({one.kind})" for one in seen.volumes if one.state == "read"]
     beside = [f"{one.name} ({one.kind})" for one in seen.volumes if one.state == "unread"]
@@ -206,13 +243,31 @@ def _readable(package: Package, seen: Inspection) -> Outcome:
     return failed(findings) if findings else passed(f"{', '.join(read)}{remark}")
 
 
+def _told(volume: Volume) -> str:
+    return ": ".join(filter(None, (volume.kind, volume.trouble)))
+
+
+def _readability(volume: Volume) -> str:
+    if volume.trouble == BEYOND_THE_DISK:
+        return "convert the whole disk, or shrink its last partition to what is there"
+    return _REMEDIES.get(volume.kind, _FORMS)
+
+
 def _replay(volume: Volume) -> str:
     return "mount and umount" if volume.kind == "xfs" else "e2fsck -fy"
 
 
 def _quoted(name: str) -> str:
-    """As a word of a shell: names come from the guest."""
-    return "'" + ascii(name)[1:-1].replace("'", "") + "'" if not name.replace("/", "").isalnum() else name
+    """As a word of a shell: names come from the guest, bytes that are no text with escapes, as $'...' has them."""
+    if name.isascii() and name.isprintable() and not _ESCAPE.search(name):
+        return shlex.quote(name)
+    letters = re.sub(r"\\(?!x[0-9a-f]{2})|'", r"\\\g<0>", name)
+    plain = (one if one.isascii() and one.isprintable() else _escaped(one) for one in letters)
+    return f"$'{''.join(plain)}'"
+
+
+def _escaped(letter: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in letter.encode("utf-8", "surrogateescape"))
 
 
 CHECKS: Mapping[str, Check] = {

@@ -10,14 +10,18 @@ WELL_KNOWN = (
     "root", "admin", "password", "Password", "passw0rd", "P@ssw0rd", "Password1", "password123", "changeme", "ChangeMe",
     "default", "secret", "toor", "pass", "test", "guest", "user", "1234", "12345", "123456", "12345678", "123456789",
     "000000", "qwerty", "letmein", "welcome", "linux", "redhat", "centos", "rocky", "fedora", "debian", "ubuntu",
-    "alpine", "vagrant", "cloud", "raspberry", "nokia", "racs", "r00tme",
+    "alpine", "vagrant", "cloud", "raspberry", "nokia", "racs", "r00tme", "almalinux", "oracle", "openstack", "packer",
+    "ansible", "live", "system", "service", "administrator", "demo", "qwerty123", "abc123", "1q2w3e4r", "111111", "123",
+    "Passw0rd", "Password123", "Passw0rd!", "P@ssw0rd!", "P@ssword1", "Admin123", "cubswin:)", "gocubsgo",
 )  # fmt: skip
 # Beyond these a single try takes seconds: such a hash was not made to be weak, and is not tried.
 _ROUNDS_MAX = 100_000
 _BCRYPT_COST_MAX = 12
 _FIELD = re.compile(
-    r"\$(?:(?P<sha>[56])\$(?:rounds=(?P<rounds>\d+)\$)?|2[abxy]\$(?P<cost>\d\d)\$|(?P<yescrypt>y|gy)\$(?P<settings>[^$]*)\$)"
+    r"\$(?:(?P<sha>[56])\$(?:rounds=(?P<rounds>\d+)\$)?|2[abxy]\$(?P<cost>\d\d)\$|(?P<yescrypt>y|gy)\$(?P<settings>[^$]*)\$"
+    r"|(?P<odd>7\$|sha1|md5))"
 )
+_YESCRYPT_DIGITS = "./0123456789AB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ def hidden_account(passwd: bytes) -> PasswordField | None:
 
 
 def _fields(data: bytes, path: str, least: int) -> Iterator[PasswordField]:
-    for number, line in enumerate(data.decode("utf-8", "backslashreplace").splitlines(), start=1):
+    for number, line in enumerate(data.decode("utf-8", "backslashreplace").split("\n"), start=1):
         parts = line.split(":")
         if len(parts) >= least and parts[0] and not parts[0].startswith(("+", "-", "#")):
             yield PasswordField(parts[0], parts[1], path, number)
@@ -70,9 +74,21 @@ def too_dear(field: str) -> str:
         return f"a bcrypt cost of {found['cost']}"
     settings = found["settings"]
     # Flavour, cost and block size are a digit each; anything longer has further costs.
-    if settings is not None and (len(settings) > 3 or settings[1:2] > "B"):
+    if settings is not None and (len(settings) != 3 or settings[1] not in _YESCRYPT_DIGITS):
         return f"yescrypt settings {settings[:12]!a}"
-    return ""
+    return "a form of hash that no distribution writes" if found["odd"] else ""
+
+
+def cost_ms(field: str) -> float:
+    """What a try of a hash that is not too dear takes on a slow host, about, in milliseconds of processor time."""
+    found = _FIELD.match(field)
+    if found is None:
+        return 1.0
+    if found["cost"]:
+        return float(2 ** int(found["cost"]) / 24)
+    if found["settings"]:
+        return float(2 ** (_YESCRYPT_DIGITS.index(found["settings"][1]) - 7))
+    return int(found["rounds"] or 5000) / 5000
 
 
 def candidates(name: str, further: Sequence[str]) -> tuple[str, ...]:

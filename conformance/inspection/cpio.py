@@ -39,8 +39,11 @@ class Bytes:
         self._held = b""
 
     def peek(self, count: int) -> bytes:
-        while len(self._held) < count and (data := self._more()):
-            self._held += data
+        pieces, held = [self._held], len(self._held)
+        while held < count and (data := self._more()):
+            pieces.append(data)
+            held += len(data)
+        self._held = b"".join(pieces)
         return self._held[:count]
 
     def take(self, count: int) -> bytes:
@@ -78,22 +81,15 @@ def broken(expected: str, seen: str) -> SubjectError:
     return SubjectError(expected, seen, "", "build it again: update-initramfs -u, or dracut --force", "IMG-005")
 
 
-def is_initramfs(head: bytes) -> bool:
-    """Whether a file that begins so, a MiB of it, is a cpio archive, compressed or not; what is compressed in larger
-    blocks is taken for one."""
-    if head.startswith(_MAGICS):
-        return True
-    unpacker = _unpacker(head)
-    if unpacker is None:
-        return False
+def is_initramfs(more: Callable[[], bytes]) -> bool:
+    """Whether a file is a cpio archive, compressed or not, by its beginning. more() gives its next bytes, b"" at the
+    end."""
+    stream = Bytes(more)
+    unpacker = _unpacker(stream.peek(16))
     try:
-        for at in range(0, len(head), unpacker.piece_bytes):
-            found = unpacker.unpack(head[at : at + unpacker.piece_bytes])
-            if found:
-                return found.startswith(_MAGICS)
-    except _ERRORS:
+        return (stream if unpacker is None else Bytes(_unpacked(stream, unpacker))).peek(6) in _MAGICS
+    except SubjectError:
         return False
-    return True
 
 
 def read_archive(more: Callable[[], bytes], keep: Callable[[str], int]) -> Iterator[Entry]:
@@ -117,13 +113,17 @@ def _archives(stream: Bytes, keep: Callable[[str], int], packed: bool) -> Iterat
 
 
 def _newc(stream: Bytes, keep: Callable[[str], int]) -> Iterator[Entry]:
-    """One archive up to its trailer: header, name and data, the latter two padded to four bytes."""
+    """One archive up to its trailer: header, name and data, the latter two padded to four bytes. Of the names of one
+    file all writers give the last its content: the others come with it again."""
+    waiting: dict[bytes, list[str]] = {}
     while True:
         header = stream.take(_HEADER_BYTES)
         if header[:6] not in _MAGICS or len(header) < _HEADER_BYTES:
             raise broken("a cpio header", f"{header[:6].hex(' ')}" if header else "the end")
         try:
-            _, mode, _, _, _, _, size, _, _, _, _, length, _ = struct.unpack(">13I", bytes.fromhex(header[6:].decode()))
+            _, mode, _, _, links, _, size, _, _, _, _, length, _ = struct.unpack(
+                ">13I", bytes.fromhex(header[6:].decode())
+            )
         except ValueError as error:
             raise broken("a cpio header of hex digits", "something else") from error
         if not 0 < length <= _NAME_BYTES_MAX:
@@ -133,10 +133,18 @@ def _newc(stream: Bytes, keep: Callable[[str], int]) -> Iterator[Entry]:
             return
         path = name.decode("utf-8", "backslashreplace").removeprefix("./").strip("/")
         kind = mode & 0o170000
-        wanted = min(size, _NAME_BYTES_MAX if kind == 0o120000 else keep(path))
+        names = [path]
+        if links > 1 and kind == 0o100000:
+            file = header[6:14] + header[62:78]  # inode, and its device's numbers
+            names = waiting.setdefault(file, [])
+            names.append(path)
+            if size:
+                del waiting[file]
+        most = _NAME_BYTES_MAX if kind == 0o120000 else max(map(keep, names)) if size else 0
+        wanted = min(size, most)
         head = stream.take(wanted)
         stream.skip(size - wanted + -size % 4)
-        yield Entry(path, mode, size, head)
+        yield from (Entry(one, mode, size, head) for one in (names if size else [path]))
 
 
 class _Unpacker(Protocol):

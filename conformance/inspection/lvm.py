@@ -132,7 +132,7 @@ def _volume(
             trouble = f"its physical volume {stripes[0]} is not on this disk"
         else:
             read, start = places[str(stripes[0])]
-            segments.append(Segment(begin, count, read, start + int(str(stripes[1])) * extent))
+            segments.append(Segment(begin, count, read, start + _integer(stripes[1], "stripes") * extent))
     segments.sort(key=lambda segment: segment.begin)
     if not trouble and sum(segment.size for segment in segments) != size:
         trouble = "its segments do not make a whole"
@@ -187,8 +187,11 @@ def _list(section: Section, name: str) -> list[object]:
 
 
 def _number(section: Section, name: str) -> int:
-    found = section.get(name)
-    if not isinstance(found, str) or not re.fullmatch(r"\d{1,15}", found):
+    return _integer(section.get(name), name)
+
+
+def _integer(found: object, name: str) -> int:
+    if not isinstance(found, str) or not re.fullmatch(r"\d{1,15}", found, re.ASCII):
         raise _broken(f"a number for {name} in LVM's metadata", "none")
     return int(found)
 

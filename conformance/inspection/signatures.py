@@ -9,11 +9,10 @@ EXT, XFS, FAT, LVM = "ext", "xfs", "FAT", "LVM"
 SWAP, EMPTY = "swap", "empty"
 _LOOK_BYTES = 68 << 10
 
-# Offset, mark, name: what can be told by a mark alone. The first four are read, the others are named in a finding.
+# Offset, mark, name: what can be told by a mark alone. The first two are read, the others are named in a finding.
 _MARKS = (
     (0, b"XFSB", XFS),
     (1080, b"\x53\xef", EXT),
-    (4086, b"SWAPSPACE2", SWAP),
     (0, b"LUKS\xba\xbe", "LUKS encryption"),
     (65600, b"_BHRfS_M", "Btrfs"),
     (3, b"NTFS    ", "NTFS"),
@@ -58,6 +57,11 @@ def is_fat(sector: bytes) -> bool:
     """Whether a disk's or partition's first sector is that of a FAT file system: jump, sector size, and its name."""
     named = sector[54:57] == b"FAT" or sector[82:87] == b"FAT32"
     return sector[510:512] == b"\x55\xaa" and sector[0] in (0xEB, 0xE9) and sector[11:13] == b"\0\x02" and named
+
+
+def has_encryption(read: Read) -> bool:
+    """Whether folders of ext may be encrypted: the superblock's feature ENCRYPT is set with the first of them."""
+    return bool(int.from_bytes(read(1024 + 0x60, 4), "little") & 0x10000)
 
 
 def label_of(kind: str, read: Read) -> Label:

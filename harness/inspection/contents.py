@@ -1,38 +1,52 @@
 """What a guest's files give away: its distribution, secrets, accounts, identity. No content is kept."""
 
 import re
-import sqlite3
 from collections.abc import Container, Iterator, Sequence
-from contextlib import closing
 
 from conformance.errors import EnvironmentFault
-from conformance.inspection import Account, AuthorizedKeys, Identity, Secret, System
+from conformance.inspection import BEYOND_A_BOUND, Account, AuthorizedKeys, Identity, Secret, System
 from conformance.inspection import Unread as UnreadFile
 from conformance.inspection.accounts import (
     PASSWD,
     SHADOW,
     PasswordField,
     candidates,
+    cost_ms,
     hidden_account,
     read_fields,
     too_dear,
 )
-from conformance.inspection.ownership import Digest, dpkg_digest, rpm_digest
+from conformance.inspection.keystores import is_closed
 from conformance.inspection.secrets import find_secrets
 from harness.inspection import passwords
 from harness.inspection.filesystems import Unreadable
 from harness.inspection.guest_tree import Found, Tree, Unread
+from harness.inspection.packages import Packages, has_dpkg, is_database, rpm_database
 
 SECRET_PLACES = ("/root", "/home", "/etc", "/var/lib/cloud")
 HEAD_BYTES = 1 << 20  # of a file that tells what it is by its beginning
 SEARCHED_BYTES_MAX = 16 << 20  # of each file that is searched for secrets
 _LARGE_BYTES_MAX = 128 << 20  # of all files larger than a MiB; then only their first MiB is searched
-_WHOLE_BYTES_MAX = 16 << 20  # of a file that is compared with its package's digest
-_DATABASE_BYTES_MAX = 256 << 20
 FILES_MAX = 100_000
-_ACCOUNTS_MAX = 64
-_RPM_FOLDERS = ("/usr/lib/sysimage/rpm", "/var/lib/rpm")
-_HOST_KEYS = re.compile(r"/etc/(?:ssh/ssh_host_\w+_key|dropbear/dropbear_\w+_host_key)$")
+_NOT_FOLLOWED = (
+    "/usr/",
+    "/bin/",
+    "/sbin/",
+    "/lib/",
+    "/lib32/",
+    "/lib64/",
+    "/boot/",
+    "/proc/",
+    "/sys/",
+    "/dev/",
+    "/run/",
+)
+_TRIES_MS_MAX = 1000.0  # of processor time for one password on all accounts
+# What tells what an initramfs is, besides the places of secrets and the databases of packages.
+_SYSTEM_FILES = ("usr/lib/os-release", "var/lib/dbus/machine-id", "init", "sbin/init")
+# A copy of one elsewhere, at its owner's, is a private key like others.
+_HOST_KEYS = re.compile(r"^(?!/(?:root|home|var/lib/cloud)/).*/(?:ssh_host_\w+_key|dropbear_\w+_host_key)$", re.S)
+_HOST_KEY_LINE = re.compile(rb"^[ \t]*HostKey[ \t=]+\"?(/[^\s\"#]+)", re.M | re.I)
 _MACHINE_IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 _UNSET = (b"", b"uninitialized")  # machine-id(5)
 _AUTHORIZED = re.compile(r"/(?:\.ssh/authorized_keys2?|etc/dropbear/authorized_keys|etc/ssh/authorized_keys(?:/.*)?)$")
@@ -51,15 +65,9 @@ def system_of(tree: Tree) -> System:
         ids,
         fields.get("PRETTY_NAME", fields.get("NAME", ""))[:80],
         tree.find("/etc/redhat-release") is not None,
-        _rpm_database(tree) is not None,
-        tree.find("/var/lib/dpkg/status") is not None,
+        rpm_database(tree) is not None,
+        has_dpkg(tree),
     )
-
-
-def _rpm_database(tree: Tree) -> Found | None:
-    names = ("rpmdb.sqlite", "Packages", "Packages.db")
-    found = (tree.find(f"{folder}/{name}") for folder in _RPM_FOLDERS for name in names)
-    return next((one for one in found if one is not None), None)
 
 
 def archive_name(found: Found) -> str:
@@ -69,26 +77,41 @@ def archive_name(found: Found) -> str:
 
 class Search:
     """One pass over the places where secrets must not be; what was found is in its lists. files_cut is the number of
-    files of which only the beginning was searched. opened has the names of archives whose files are guests of their
-    own."""
+    files of which only the beginning was searched, stores_closed of those that show no key because all is encrypted.
+    opened has the names of archives whose files are guests of their own, whole says whether the tree is a system."""
 
-    def __init__(self, tree: Tree, places: Sequence[str] = SECRET_PLACES, opened: Container[str] = ()) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        places: Sequence[str] = SECRET_PLACES,
+        opened: Container[str] = (),
+        whole: bool = True,
+    ) -> None:
         self._tree = tree
-        self._places = places
+        self._places = [*places]  # and those that links from them lead to
         self._opened = opened
+        self._whole = whole
+        self._packages = Packages(tree)
+        self._taken: set[str] = set()
         self._large_bytes = 0
-        self.files = self.files_cut = 0
+        self.files = self.files_cut = self.stores_closed = 0
         self.secrets: list[Secret] = []
         self.identities: list[Identity] = []
         self.authorized_keys: list[AuthorizedKeys] = []
         self.unread: list[UnreadFile] = []
 
     def look(self) -> None:
-        for place in self._places:
+        try:
+            self.identities += dict.fromkeys(host_keys(self._tree)) if self._whole else ()
+        except Unreadable as error:
+            self.unread.append(UnreadFile(self._tree.root.volume, "/etc/ssh", str(error)))
+        for place in self._places:  # which grows meanwhile
             try:
                 for found in self._tree.walk(place):
                     if self.files >= FILES_MAX:
-                        self.unread.append(UnreadFile(self._tree.root.volume, place, f"more than {FILES_MAX} files"))
+                        self.unread.append(
+                            UnreadFile(self._tree.root.volume, place, f"{BEYOND_A_BOUND} {FILES_MAX} files")
+                        )
                         return
                     self._take(found)
             except Unreadable as error:
@@ -98,15 +121,29 @@ class Search:
         if isinstance(found, Unread):
             self.unread.append(UnreadFile(found.at.mount.volume, found.at.path, found.why))
             return
-        self.files += 1
-        if found.node.kind != "file" or not found.node.size or archive_name(found) in self._opened:
+        if found.path in self._taken:
             return
+        self._taken.add(found.path)
+        self.files += 1
         try:
-            content = found.content(self._searched(found.node.size))
-            self.files_cut += len(content) < found.node.size
-            self._judge(found, content)
+            if found.node.kind == "link":
+                self._follow(found)
+            elif found.node.kind == "file" and found.node.size and archive_name(found) not in self._opened:
+                content = found.content(self._searched(found.node.size))
+                self.files_cut += len(content) < found.node.size
+                self._judge(found, content)
         except Unreadable as error:
             self.unread.append(UnreadFile(found.mount.volume, found.path, str(error)))
+
+    def _follow(self, link: Found) -> None:
+        """What lies elsewhere, and is seen here, is searched too; but for the distribution's own, and for a place with
+        all places in it."""
+        target = self._tree.find(link.path)
+        if target is None or f"{target.path}/".startswith(_NOT_FOLLOWED):
+            return
+        inside = f"{target.path.rstrip('/')}/"
+        if not any(f"{place}/".startswith(inside) or inside.startswith(f"{place}/") for place in self._places):
+            self._places.append(target.path)
 
     def _searched(self, size: int) -> int:
         """How many bytes of a file of this size are searched."""
@@ -118,16 +155,22 @@ class Search:
 
     def _judge(self, found: Found, content: bytes) -> None:
         volume, path = found.mount.volume, found.path
+        identity = Identity(volume, path, "SSH host key")
+        if identity in self.identities:
+            return
         if _HOST_KEYS.search(path):  # its owner is the requirement on identity
-            self.identities.append(Identity(volume, path, "SSH host key"))
+            self.identities.append(identity)
             return
         if _AUTHORIZED.search(path):
             keys = [line for line in content.splitlines() if line.strip() and not line.lstrip().startswith(b"#")]
             if keys:
                 self.authorized_keys.append(AuthorizedKeys(volume, path, len(keys)))
+        self.stores_closed += is_closed(content)
         for sighting in find_secrets(path, content):
-            packaged, doubt = _as_packaged(self._tree, found)
-            self.secrets.append(Secret(volume, path, sighting.kind, sighting.what, sighting.line, packaged, doubt))
+            origin = self._packages.origin(found)
+            self.secrets.append(
+                Secret(volume, path, sighting.kind, sighting.what, sighting.line, origin.packaged, origin.doubt)
+            )
 
 
 def machine_ids(tree: Tree) -> Iterator[Identity]:
@@ -141,47 +184,39 @@ def machine_ids(tree: Tree) -> Iterator[Identity]:
                 yield Identity(found.mount.volume, found.path, "machine-id")
 
 
-def _as_packaged(tree: Tree, found: Found) -> tuple[bool, str]:
-    """Whether a file is as its package delivered it, and why that cannot be told."""
-    if found.node.size > _WHOLE_BYTES_MAX:
-        return False, ""
-    try:
-        digest, doubt = _package_digest(tree, found.path)
-        return digest is not None and digest.fits(found.content(_WHOLE_BYTES_MAX)), doubt
-    except Unreadable as error:
-        return False, f"the package database cannot be read: {error}"
+def host_keys(tree: Tree) -> Iterator[Identity]:
+    """SSH host keys whose place does not tell that they are such: sshd's settings name them, or links lead to them.
+    Raises Unreadable."""
+    paths = []
+    for found in tree.walk("/etc/ssh", depth=2):
+        if isinstance(found, Unread):
+            continue
+        if found.path.endswith(("/sshd_config", ".conf")) and found.node.kind == "file":
+            paths += [path.decode("utf-8", "replace") for path in _HOST_KEY_LINE.findall(found.content(HEAD_BYTES))]
+        elif found.node.kind == "link" and _HOST_KEYS.search(found.path):
+            paths.append(found.path)
+    for key in filter(None, map(tree.find, dict.fromkeys(paths))):
+        if key.node.kind == "file" and key.node.size:
+            yield Identity(key.mount.volume, key.path, "SSH host key")
 
 
-def _package_digest(tree: Tree, path: str) -> tuple[Digest | None, str]:
-    status = tree.content("/var/lib/dpkg/status", _DATABASE_BYTES_MAX)
-    if status is not None:
-        digest = dpkg_digest(path, _dpkg_lists(tree), status)
-        if digest is not None:
-            return digest, ""
-    database = _rpm_database(tree)
-    if database is None:
-        return None, ""
-    if not path.startswith("/etc/"):  # the only one of these places where packages have files like that
-        return None, ""
-    if not database.path.endswith(".sqlite"):
-        return None, f"RPM's database {database.path} is not of SQLite, the form that is read here"
-    try:
-        return rpm_digest(path, _rpm_headers(database)), ""
-    except sqlite3.Error as error:
-        return None, f"RPM's database cannot be read: {error}"
+def leads_on(tree: Tree) -> bool:
+    """Whether an initramfs only starts a system that lies elsewhere: it says so (os-release(5)), or its init does, and
+    it has no packages. Raises Unreadable."""
+    if has_dpkg(tree) or rpm_database(tree) is not None:
+        return False
+    if any(tree.find(path) is not None for path in ("/etc/initrd-release", "/usr/lib/initrd-release")):
+        return True
+    init = tree.content("/init", HEAD_BYTES) or b""
+    return init.startswith(b"#!") and re.search(rb"\b(?:switch_root|run-init|pivot_root)\b", init) is not None
 
 
-def _dpkg_lists(tree: Tree) -> Iterator[bytes]:
-    for found in tree.walk("/var/lib/dpkg/info", depth=1):
-        if isinstance(found, Found) and found.path.endswith(".md5sums"):
-            yield found.content(HEAD_BYTES * 16)
-
-
-def _rpm_headers(database: Found) -> Iterator[bytes]:
-    """The headers of all installed packages. Raises sqlite3.Error."""
-    with closing(sqlite3.connect(":memory:")) as connection:
-        connection.deserialize(database.content(_DATABASE_BYTES_MAX))
-        yield from (blob for (blob,) in connection.execute("SELECT blob FROM Packages") if isinstance(blob, bytes))
+def bytes_kept(path: str) -> int:
+    """How much of an initramfs's file, by its path without a leading slash, is looked at."""
+    if is_database(f"/{path}"):
+        return SEARCHED_BYTES_MAX
+    wanted = path in _SYSTEM_FILES or any(f"/{path}".startswith(f"{place}/") for place in SECRET_PLACES)
+    return HEAD_BYTES if wanted else 0
 
 
 def accounts_of(tree: Tree, further: Sequence[str]) -> tuple[int, tuple[Account, ...]]:
@@ -196,17 +231,20 @@ def accounts_of(tree: Tree, further: Sequence[str]) -> tuple[int, tuple[Account,
         doubt = f"{SHADOW}, where it should be, is no file that is there"
         return 0, (Account(tree.root.volume, PASSWD, hidden.line, hidden.name[:64], "not tried", doubt),)
     fields = tuple(read_fields(passwd or b"", shadow))
-    judged = (_account(tree.root.volume, one, further, tried) for tried, one in enumerate(fields))
-    return len(fields), tuple(account for account in judged if account is not None)
+    spent_ms, found = 0.0, []
+    for one in fields:
+        dear = too_dear(one.field) or ("the accounts before it took all the time" if spent_ms > _TRIES_MS_MAX else "")
+        spent_ms += 0.0 if dear or one.locked else cost_ms(one.field)
+        found.append(_account(tree.root.volume, one, further, dear))
+    return len(fields), tuple(account for account in found if account is not None)
 
 
-def _account(volume: str, one: PasswordField, further: Sequence[str], tried: int) -> Account | None:
+def _account(volume: str, one: PasswordField, further: Sequence[str], dear: str) -> Account | None:
     def account(password: str, doubt: str = "") -> Account:
         return Account(volume, one.path, one.line, one.name[:64], password, doubt)  # type: ignore[arg-type]
 
     if not one.field:
         return account("empty")
-    dear = too_dear(one.field) or ("more than 64 accounts" if tried >= _ACCOUNTS_MAX else "")
     try:
         if one.locked or not passwords.is_hash(one.field):
             return None

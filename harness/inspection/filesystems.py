@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from conformance.inspection import cpio
+from conformance.inspection import BEYOND_A_BOUND, cpio
 from conformance.inspection.folders import find_damage
 from conformance.inspection.signatures import EXT, FAT, XFS, Read
 
@@ -16,6 +16,7 @@ Kind = Literal["file", "folder", "link", "other"]
 _LINK_BYTES_MAX = 4096
 ENTRIES_MAX = 200_000  # of a folder, and of an initramfs
 _FOLDER_BYTES_MAX = 64 << 20
+_HELD_BYTES_MAX = 128 << 20  # of an initramfs's files
 
 
 class Unreadable(Exception):
@@ -108,7 +109,7 @@ class SleuthKit:
                 node = Node(self._kinds.get(meta.type, "other"), meta.size, meta.addr)
                 found[name.name.decode("utf-8", "backslashreplace")] = node
                 if len(found) > ENTRIES_MAX:
-                    raise Unreadable(f"more than {ENTRIES_MAX} entries in one folder")
+                    raise Unreadable(f"{BEYOND_A_BOUND} {ENTRIES_MAX} entries in one folder")
             trouble = self._damage(folder) if self._is_ext else ""
         except OSError as error:
             raise Unreadable(_reason(error)) from error
@@ -172,7 +173,7 @@ class Xfs:
         try:
             count = folder.handle.number_of_sub_file_entries
             if count > ENTRIES_MAX:
-                raise Unreadable(f"more than {ENTRIES_MAX} entries in one folder")
+                raise Unreadable(f"{BEYOND_A_BOUND} {ENTRIES_MAX} entries in one folder")
             for index in range(count):
                 entry = folder.handle.get_sub_file_entry(index)
                 found[_name(entry, index)] = Node(_kind(entry.file_mode), entry.size, entry)
@@ -204,17 +205,23 @@ def _name(entry: Any, index: int) -> str:
 
 
 class Initramfs:
-    """The files of an initramfs; of a file as much as `keep` says is held in memory."""
+    """The files of an initramfs; of a file as much as `keep` says is held in memory, up to a bound for all."""
 
     kind = "cpio"
 
     def __init__(self, more: Callable[[], bytes], keep: Callable[[str], int]) -> None:
         self._tree: dict[str, Node] = {}
         self._children: dict[str, dict[str, Node]] = {"": {}}
-        for entry in cpio.read_archive(more, keep):
+        held = 0
+
+        def kept(path: str) -> int:
+            return keep(path) if held < _HELD_BYTES_MAX else 0
+
+        for count, entry in enumerate(cpio.read_archive(more, kept), start=1):
+            held += len(entry.head)
             self._add(entry.path, Node(_kind(entry.mode), entry.size, (entry.path, entry.head)))
-            if len(self._tree) > ENTRIES_MAX:
-                raise Unreadable(f"more than {ENTRIES_MAX} files")
+            if count > ENTRIES_MAX:
+                raise Unreadable(f"{BEYOND_A_BOUND} {ENTRIES_MAX} files")
 
     def _add(self, path: str, node: Node) -> None:
         if path in ("", "."):

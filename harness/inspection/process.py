@@ -23,11 +23,12 @@ from conformance.package.clusters import GuestDisk
 from conformance.package.qcow2 import View, parse
 from harness.inspection.boot import find_boot_files
 from harness.inspection.contents import (
-    HEAD_BYTES,
     SECRET_PLACES,
     Search,
     accounts_of,
     archive_name,
+    bytes_kept,
+    leads_on,
     machine_ids,
     system_of,
 )
@@ -35,13 +36,12 @@ from harness.inspection.filesystems import Initramfs, Unreadable, pieces
 from harness.inspection.guest_tree import Found, Mount, Tree
 from harness.inspection.logins import logins_of
 from harness.inspection.look import CPU_S
-from harness.inspection.volumes import FilesystemVolume, find_volumes, is_root, plan_mounts
+from harness.inspection.mounts import alone, looks_like, plan_mounts
+from harness.inspection.volumes import FilesystemVolume, find_volumes, is_root
 
 _ADDRESS_BYTES = 3 << 30
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _BOOT_DEPTH = 4
-# What is kept of an initramfs besides the places of secrets.
-_SYSTEM_FILES = ("usr/lib/os-release", "var/lib/dbus/machine-id", "init", "sbin/init")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +81,12 @@ def _limit() -> None:
 @dataclass(frozen=True, slots=True)
 class _Guest:
     """A tree of files that is looked at as one; whole says whether it is a system, not only what it starts from.
-    places are where secrets are searched."""
+    places are where secrets are searched, boots says whether an initramfs may lie in it."""
 
     tree: Tree
     whole: bool
     places: tuple[str, ...] = SECRET_PLACES
+    boots: bool = False
 
 
 def inspect(disk: GuestDisk, passwords: Sequence[str]) -> Inspection:
@@ -93,17 +94,17 @@ def inspect(disk: GuestDisk, passwords: Sequence[str]) -> Inspection:
     found = list(find_volumes(disk))
     opened = [one for one in found if isinstance(one, FilesystemVolume)]
     volumes = [one for one in found if isinstance(one, Volume)]
-    guests, boots = _guests(opened, volumes)
-    initramfs = [one for boot in boots for one in _initramfs(boot, volumes)]
-    whole = [guest for guest in guests if guest.whole] or [_Guest(guest.tree, True) for guest in initramfs]
-    others = [guest for guest in (*guests, *initramfs) if guest.tree not in [one.tree for one in whole]]
-    files = [file for boot in boots for file in find_boot_files(boot)]
-    return replace(_look([*whole, *others], volumes, passwords), boot=tuple(files))
+    guests = _guests(opened, volumes)
+    initramfs = [one for guest in guests if guest.boots for one in _initramfs(guest.tree, volumes)]
+    if any(guest.whole for guest in guests):
+        initramfs = [replace(one, whole=False) for one in initramfs]
+    boot = [file for guest in guests if guest.boots for file in find_boot_files(guest.tree)]
+    return replace(_look([*guests, *initramfs], volumes, passwords), boot=tuple(boot))
 
 
-def _guests(opened: Sequence[FilesystemVolume], volumes: list[Volume]) -> tuple[list[_Guest], list[Tree]]:
-    """The systems on the file systems, each with what it mounts, and the file systems that none of them mounts; and the
-    trees in which an initramfs may lie."""
+def _guests(opened: Sequence[FilesystemVolume], volumes: list[Volume]) -> list[_Guest]:
+    """The systems on the file systems, each with what it mounts, what lies beneath that, and the file systems that none
+    of them mounts."""
     roots: list[FilesystemVolume] = []
     rest: list[FilesystemVolume] = []
     for one in opened:
@@ -119,47 +120,61 @@ def _guests(opened: Sequence[FilesystemVolume], volumes: list[Volume]) -> tuple[
     mounted: list[FilesystemVolume] = []
     points: dict[str, str] = {}
     for root in roots:
-        planned = plan_mounts(root, rest)
-        mounted += planned.values()
-        points |= {one.stretch.name: point for point, one in planned.items()}
-        mounts = [Mount(point, one.stretch.name, one.files) for point, one in planned.items()]
-        guests.append(_Guest(Tree(mounts), True))
-    alone = [
-        _Guest(Tree([Mount("/", one.stretch.name, one.files)]), False, ("/",)) for one in rest if one not in mounted
-    ]
-    guests += alone
+        try:
+            plan = plan_mounts(root, rest)
+        except Unreadable as error:
+            volumes.append(Volume(root.stretch.name, root.files.kind, "unread", f"what it mounts: {error}", True))
+            continue
+        mounted += plan.volumes.values()
+        points |= {one.stretch.name: point for point, one in plan.volumes.items()}
+        guests.append(_Guest(plan.tree(), True, (*SECRET_PLACES, *plan.covers.values()), boots=True))
+        hidden = tuple(place for point in plan.volumes for place in _hidden_by(point))
+        if hidden:
+            guests.append(_Guest(alone(root), False, hidden))
     volumes[:] = [replace(one, mounted=points.get(one.name, "")) for one in volumes]
-    boots = [Tree([Mount("/", one.stretch.name, one.files)]) for one in rest]
-    return guests, [*boots, *(guest.tree for guest in guests if guest.whole)]
+    # A second /usr has none of the places; what else nobody mounts may be anything.
+    unknown = [one for one in rest if one not in mounted and looks_like(one) != "/usr"]
+    return [*guests, *(_Guest(alone(one), False, ("/",), boots=True) for one in unknown)]
+
+
+def _hidden_by(point: str) -> Iterator[str]:
+    """The places of a root that its guest does not see, but everybody else who has the image."""
+    for place in SECRET_PLACES if point != "/" else ():
+        if f"{place}/".startswith(f"{point}/"):
+            yield place
+        elif point.startswith(f"{place}/"):
+            yield point
 
 
 def _initramfs(boot: Tree, volumes: list[Volume]) -> Iterator[_Guest]:
-    """Those that lie on a boot partition, or below /boot of a root."""
-    place = "/boot" if boot.find("/boot") is not None else "/"
-    for found in boot.walk(place, _BOOT_DEPTH):
-        if not isinstance(found, Found) or found.node.kind != "file" or not found.node.size:
-            continue
-        name = archive_name(found)
+    """Those that lie on a boot partition, or below /boot of a root; one that is a system is a guest of its own."""
+    for found in _boot_files(boot, volumes):
+        name, content = archive_name(found), partial(pieces, found.mount.files, found.node)
         try:
-            if not is_initramfs(found.content(HEAD_BYTES)):
+            if not is_initramfs(partial(next, content(), b"")):
                 continue
-            content = pieces(found.mount.files, found.node)
-            files = Initramfs(partial(next, content, b""), _keep)
+            files = Initramfs(partial(next, content(), b""), bytes_kept)
         except SubjectError as error:
             volumes.append(Volume(name, "cpio", "unread", f"expected {error.expected}, saw {error.seen}"))
         except Unreadable as error:
             volumes.append(Volume(name, "cpio", "unread", str(error)))
         else:
-            system = is_root(files)
-            volumes.append(Volume(name, "cpio", "read", system=system, size=found.node.size))
-            if system:
-                yield _Guest(Tree([Mount("/", name, files)]), False)
+            tree = Tree([Mount("/", name, files)])
+            starts, system = leads_on(tree), is_root(files)
+            trouble = "it only starts a system that lies elsewhere" if starts else ""
+            size = found.node.size
+            volumes.append(Volume(name, "cpio", "read", trouble, system and not starts, size))
+            yield _Guest(tree, system and not starts)
 
 
-def _keep(path: str) -> int:
-    """How much of an initramfs's file is looked at."""
-    wanted = path in _SYSTEM_FILES or any(f"/{path}".startswith(f"{place}/") for place in SECRET_PLACES)
-    return HEAD_BYTES if wanted else 0
+def _boot_files(boot: Tree, volumes: list[Volume]) -> Iterator[Found]:
+    try:
+        place = "/boot" if boot.find("/boot") is not None else "/"
+        for found in boot.walk(place, _BOOT_DEPTH):
+            if isinstance(found, Found) and found.node.kind == "file" and found.node.size:
+                yield found
+    except Unreadable as error:
+        volumes.append(Volume(f"/boot of {boot.root.volume}", "", "unread", str(error)))
 
 
 def _look(guests: Sequence[_Guest], volumes: list[Volume], passwords: Sequence[str]) -> Inspection:
@@ -167,19 +182,20 @@ def _look(guests: Sequence[_Guest], volumes: list[Volume], passwords: Sequence[s
     parts: dict[str, list[object]] = {
         name: [] for name in ("secrets", "accounts", "identities", "authorized", "logins", "unread")
     }
-    accounts_seen = files_seen = files_cut = 0
-    opened = {one.name for one in volumes if one.kind == "cpio" and one.system}
+    accounts_seen = files_seen = files_cut = stores_closed = 0
+    opened = {one.name for one in volumes if one.kind == "cpio" and one.state == "read"}
     for guest in guests:
-        search = Search(guest.tree, guest.places, opened)
+        search = Search(guest.tree, guest.places, opened, guest.whole)
         search.look()
         files_seen += search.files
         files_cut += search.files_cut
+        stores_closed += search.stores_closed
         parts["secrets"] += search.secrets
         parts["unread"] += search.unread
-        if not guest.whole:
-            continue
         parts["identities"] += search.identities
         parts["authorized"] += search.authorized_keys
+        if not guest.whole:
+            continue
         try:
             systems.append(system_of(guest.tree))
             parts["identities"] += machine_ids(guest.tree)
@@ -195,6 +211,7 @@ def _look(guests: Sequence[_Guest], volumes: list[Volume], passwords: Sequence[s
         accounts_seen=accounts_seen,
         files_seen=files_seen,
         files_cut=files_cut,
+        stores_closed=stores_closed,
         secrets=tuple(parts["secrets"]),  # type: ignore[arg-type]
         accounts=tuple(parts["accounts"]),  # type: ignore[arg-type]
         identities=tuple(parts["identities"]),  # type: ignore[arg-type]

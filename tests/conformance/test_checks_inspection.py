@@ -1,6 +1,8 @@
 """IMG-001 to IMG-005 over what a look may have seen, written by hand: every verdict of every id."""
 
 import json
+import os
+import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -126,7 +128,34 @@ def test_names_of_the_guest_are_escaped() -> None:
     outcomes = judge(seen(secrets=(secret,), accounts=(account,)))
     told = str([finding for outcome in outcomes.values() for finding in outcome.findings])
     assert "\x1b" not in told and "\x07" not in told
-    assert outcomes["IMG-002"].findings[0].remedy.startswith("rm '/root/\\x1b[31m\\n; rm -rf $(HOME)', ")
+    assert outcomes["IMG-002"].findings[0].remedy.startswith("rm $'/root/\\x1b[31m\\x0a\\'; rm -rf $(HOME)', ")
+
+
+NAMES = (
+    *(
+        b"plain-1.pem",
+        b"it's",
+        b"two words",
+        b"a\\b",
+        b"a\\x4",
+        b"\xff\xfe",
+        b"\x1b[31m\n",
+        b"$(touch x)",
+        b"`x`",
+        b'"',
+    ),
+    *("k\u00e9y".encode(), b"\xff it's a\\b"),
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_to_be_removed_is_removed(name: bytes, tmp_path: Path) -> None:
+    """The remedy's command by bash itself: names of the guest come with escapes where they are no text."""
+    (tmp_path / os.fsdecode(name)).write_bytes(b"key")
+    secret = replace(KEY, path=f"{tmp_path}/{name.decode('utf-8', 'backslashreplace')}")
+    (finding,) = judge(seen(secrets=(secret,)))["IMG-002"].findings
+    subprocess.run(["bash", "-c", finding.remedy.partition(", and make")[0]], check=True, cwd=tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_json_brings_back_what_was_seen() -> None:
