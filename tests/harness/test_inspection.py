@@ -185,12 +185,13 @@ HARMLESS: Mapping[str, Files] = {
 }
 
 
-@pytest.mark.parametrize("name", HARMLESS)
-@pytest.mark.parametrize("kind", ["ext", "xfs", "cpio"])
+# Neither mkfs.xfs's prototype nor a list of lines can say names that are no text.
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [(name, kind) for name in HARMLESS for kind in ("ext", "xfs", "cpio") if kind == "ext" or "no text" not in name],
+)
 def test_what_looks_alike_passes(name: str, kind: str, bench: Workbench) -> None:
     files = {**RED_HAT, **HARMLESS[name]}
-    if kind != "ext" and name.startswith("names"):
-        pytest.skip("neither mkfs.xfs's prototype nor a list of lines can say such names")
     part = {
         "ext": lambda: bench.ext(files),
         "xfs": lambda: bench.xfs(files),
