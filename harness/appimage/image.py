@@ -18,6 +18,7 @@ from harness.appimage import archive, boot, debs, disk, initramfs, root
 from harness.appimage.recipe import Recipe, read_recipe
 from harness.appimage.root import Entry
 from harness.options import require_file
+from harness.packaging.newfile import new_file
 
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 
@@ -40,14 +41,9 @@ def build_image(
         with _workplace(cache) as work:
             make = _cached_image if recipe.root_archive is None else _cached_image_of_archive
             image = make(recipe, cache, work, progress)
-            partial = output.with_name(f".{output.name}.partial")
-            try:
-                shutil.copyfile(image, partial)
-                partial.replace(output)
-            except OSError as error:  # its file name would be the cache's, or the partial one's
-                raise UsageError(f"{output}: {error.strerror}; give a place that can be written") from error
-            finally:
-                partial.unlink(missing_ok=True)
+            with new_file(output, (app_folder / "app.toml", *recipe.files.values())) as file:
+                shutil.copyfile(image, file.path)
+                file.put()
     except OSError as error:
         raise UsageError(f"could not write the image: {error.strerror or error} ({error.filename or cache})") from error
     return output

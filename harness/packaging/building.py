@@ -1,10 +1,8 @@
 """`racs build-app`, `racs build-ova`, `racs ca`, and the sample app that `racs certify` takes when it gets none."""
 
-import os
+import shlex
 import sys
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +12,9 @@ from conformance.errors import SubjectError, UsageError
 from conformance.exitstatus import ExitStatus
 from conformance.profile import DEFAULT, Profile
 from conformance.profile import load as load_profile
-from harness.options import CACHE, REPOSITORY, PackageOptions, require_file, trust_folder
+from conformance.verdict import Finding
+from harness.options import CACHE, REPOSITORY, PackageOptions, load_trust, require_file, trust_folder
+from harness.packaging.newfile import new_file
 from harness.screen import show
 
 if TYPE_CHECKING:
@@ -82,42 +82,48 @@ def build_package(parts: PackageParts, output: Path | None, acceptance: Acceptan
     is written, unless acceptance says anyway. output None: the package's name here."""
     profile = load_profile(DEFAULT)
     described = _describe(parts, profile)
+    trust = load_trust(acceptance.roots, "rd") if acceptance.roots else None
     target = output or Path(f"{described.name}.ova")
     try:
-        with _replacing(target) as partial:
-            signer = _pack(parts, described, profile, partial)
-            options = PackageOptions(partial, profile, _trust(signer, acceptance.roots))
-            refused = _refused(options)
+        with new_file(target, (*_inputs(parts), *acceptance.roots)) as package:
+            signer = _pack(parts, described, profile, package.path)
+            refused = _refused(PackageOptions(package.path, profile, trust or _own_trust(signer)))
             for judgement in refused:
                 tell(_explain(judgement, described.source))
             if refused and not acceptance.anyway:
                 tell("the package is not written: mend this, or give --anyway")
-                partial.unlink()
                 return ExitStatus.FAIL
+            package.put()
     except SubjectError as error:
-        place = f"{error.where}: " if error.where else ""
-        mend = f"; {error.remedy}" if error.remedy else ""
-        tell(f"{place}expected {error.expected}, saw {error.seen}{mend}")
+        tell(_explain_contradiction(error, parts, described.source))
         return ExitStatus.FAIL
     print(target)
     return ExitStatus.PASS
 
 
 def write_package(parts: PackageParts, output: Path) -> None:
-    """Write the OVA beside its place and move it there when it is whole; whether it keeps the contract is not asked.
-    Raises UsageError, SubjectError."""
+    """Write the OVA where it is whole, or nothing; whether it keeps the contract is not asked. Raises UsageError,
+    SubjectError."""
     profile = load_profile(DEFAULT)
     described = _describe(parts, profile)
-    with _replacing(output) as partial:
-        _pack(parts, described, profile, partial)
+    with new_file(output, _inputs(parts)) as package:
+        _pack(parts, described, profile, package.path)
+        package.put()
+
+
+def _inputs(parts: PackageParts) -> tuple[Path, ...]:
+    return tuple(filter(None, (parts.description, parts.image, parts.privatekey, parts.certificate, parts.acl)))
 
 
 def _describe(parts: PackageParts, profile: Profile) -> _Description:
     """Raises UsageError for files that cannot be read or that no package can be made from."""
-    for path, what in ((parts.description, "descriptor"), (parts.image, "image"), (parts.privatekey, "private key"),
-                       (parts.certificate, "certificate")):  # fmt: skip
+    from_app = parts.description.suffix == ".toml"
+    for path, what in ((parts.description, "app.toml" if from_app else "descriptor"), (parts.image, "image"),
+                       (parts.privatekey, "private key"), (parts.certificate, "certificate")):  # fmt: skip
         require_file(path, what)
-    if parts.description.suffix == ".toml":
+    if not from_app and parts.description.suffix != ".ovf":
+        raise UsageError(f"{parts.description}: an app file's name ends in .toml and a descriptor's in .ovf; rename it")
+    if from_app:
         from harness.packaging.appfile import read_app
 
         if parts.acl is not None:
@@ -144,30 +150,14 @@ def _pack(parts: PackageParts, described: _Description, profile: Profile, partia
     return signer
 
 
-@contextmanager
-def _replacing(output: Path) -> Iterator[Path]:
-    """A place beside output whose file is moved there at the end, if it is still there."""
-    partial = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        yield partial
-        if partial.exists():
-            partial.replace(output)
-    except OSError as error:
-        raise UsageError(f"{output}: {error.strerror}; give a place that can be written") from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _trust(signer: "Signer", roots: tuple[Path, ...]) -> "Trust":
-    """Trust in the roots given; without any, in the top of the signer's own chain: who signs does not have to have the
-    root at hand, and all that hangs on it but its name is judged all the same."""
+def _own_trust(signer: "Signer") -> "Trust":
+    """Trust in the top of the signer's own chain: who signs does not have to have the root at hand, and all that hangs
+    on it but its name is judged all the same."""
     from conformance.package.certificate import Trust
     from conformance.package.chain import build
-    from harness.packaging.ca import load_roots
 
     now = datetime.now(UTC)
-    top = build(signer.chain, Trust("rd", (), now)).certificates[-1]
-    return Trust("rd", load_roots(roots) if roots else (top,), now)
+    return Trust("rd", (build(signer.chain, Trust("rd", (), now)).certificates[-1],), now)
 
 
 def _refused(options: PackageOptions) -> "tuple[Judgement, ...]":
@@ -189,6 +179,21 @@ def _explain(judgement: "Judgement", app: "AppFile | None") -> str:
         findings = tuple(retell(judgement.id, finding, app) for finding in judgement.findings)
         judgement = replace(judgement, findings=findings)
     return f"{judgement.id} {judgement.title}\n{textwrap.indent(describe(judgement), '  ')}"
+
+
+def _explain_contradiction(error: SubjectError, parts: PackageParts, app: "AppFile | None") -> str:
+    """What no package is made of, by the names of the files that were given."""
+    finding = Finding(error.expected, error.seen, error.where, error.remedy)
+    if app is not None:
+        from harness.packaging.origin import retell  # as above
+
+        finding = retell(error.requirement, finding, app)
+    image = shlex.quote(str(parts.image))
+    where = finding.where.replace("the image,", f"{parts.image},")
+    remedy = finding.remedy.removesuffix(" (then pack and sign again)")
+    remedy = remedy.replace("OLD.qcow2", image).replace(" DISK ", f" {image} ")
+    place, mend = f"{where}: " if where else "", f"; {remedy}" if remedy else ""
+    return f"{place}expected {finding.expected}, saw {finding.seen}{mend}"
 
 
 def build_app_image(folder: Path, output: Path, root_archive: Path | None = None) -> int:
@@ -219,22 +224,22 @@ def write_installation(folder: Path, output: Path, iso: Path | None) -> int:
     # no folder that belongs to one version of Python: /etc/start names it
     layer = {name: source for name, source in app_layer(recipe, PYTHON_FOLDER).items() if name != "/sbin/init"}
     start = f"export PYTHONPATH={PYTHON_FOLDER}\n{start_line(recipe)}"
-    with _replacing(kickstart) as partial:
-        partial.write_text(write_kickstart(folder.resolve().name, layer, start), encoding="utf-8")
+    with new_file(kickstart) as file:
+        file.path.write_text(write_kickstart(folder.resolve().name, layer, start), encoding="utf-8")
+        file.put()
     show(explain_installation(kickstart, output, recipe.disk_mib, iso), sys.stdout)
     return 0
 
 
 def make_rd_ca(request: AuthorityRequest) -> int:
     """Make root, key and certificate in a folder and trust the root for R&D; prints where they are."""
-    from harness.packaging.ca import make_ca, trust_root
+    from harness.packaging.ca import make_ca
 
-    files = make_ca(request.folder, request.subject, datetime.now(UTC), request.kind, request.intermediate)
-    trusted = trust_root(files.root, trust_folder("rd"))
-    print(
-        f"root         {files.root}\nkey          {files.key}\ncertificate  {files.certificate}\ntrusted as   {trusted}"
-    )
-    return 0
+    trust = trust_folder("rd")
+    made = make_ca(request.folder, request.subject, datetime.now(UTC), request.kind, request.intermediate, trust)
+    print(f"root         {made.root}\nkey          {made.key}")
+    print(f"certificate  {made.certificate}\ntrusted as   {made.trusted}")
+    return ExitStatus.PASS
 
 
 def build_sample(name: str) -> Sample:

@@ -1,6 +1,7 @@
 """The R&D certificate authority, and reading what users bring: roots, keys, chains. Writes files, so it is not pure."""
 
 import os
+import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from conformance.errors import UsageError
+from conformance.errors import SubjectError, UsageError
 from conformance.package.build import Signer, SigningKey
 from conformance.package.certificate import RD_UNIT
+from conformance.package.chain_names import describe
 
 KeyKind = Literal["P-256", "RSA-3072"]
 _ROOT_DAYS, _LEAF_DAYS = 3650, 1095
@@ -26,11 +28,13 @@ _NAME_CHARACTERS_MAX = 64  # X.520: the upper bound of an organisation's and of 
 
 @dataclass(frozen=True, slots=True)
 class AuthorityFiles:
-    """Where `make_ca` wrote what: a root to trust, a signing key, and its certificate with the chain behind it."""
+    """Where `make_ca` wrote what: a root to trust, a signing key, and its certificate with the chain behind it; and the
+    root once more, among those that are trusted."""
 
     root: Path
     key: Path
     certificate: Path
+    trusted: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,20 @@ class _Authority:
 
 
 def make_ca(
-    folder: Path, subject: str, at: datetime, kind: KeyKind = "P-256", intermediate: bool = False
+    folder: Path,
+    subject: str,
+    at: datetime,
+    kind: KeyKind = "P-256",
+    intermediate: bool = False,
+    trust: Path | None = None,
 ) -> AuthorityFiles:
     """Make an R&D root and a signing key that it certifies: root.crt, signer.key (mode 0600) and signer.crt in folder.
 
     subject is the organisation's name, at the time from which they are valid: the root for ten years, the signer for
     three. With an intermediate authority the root certifies that, and it the signer; signer.crt holds its certificate
     behind the signer's. The authorities' own keys are thrown away, so that nobody can ever sign with them again; who
-    needs another signer makes another authority. Nothing is overwritten: raises UsageError where one of the files is
-    there or cannot be written.
+    needs another signer makes another authority. trust is the folder of a trust profile that gets the root too. All is
+    written or nothing, and nothing overwritten: raises UsageError where a file is there or cannot be written.
     """
     if kind not in get_args(KeyKind):
         raise UsageError(f"no kind of key {kind!r}: choose one of {', '.join(get_args(KeyKind))}")
@@ -65,17 +74,15 @@ def make_ca(
     key = _make_key(kind)
     signer = _certify_signer(key, _name(subject, f"R&D signer of {subject}", "R&D signer"), issuer, begin)
     chain = [signer, *([issuer.certificate] if intermediate else [])]
-    files = AuthorityFiles(folder / "root.crt", folder / "signer.key", folder / "signer.crt")
+    trusted = trust / f"{root.certificate.fingerprint(hashes.SHA256()).hex()[:16]}.crt" if trust else None
+    files = AuthorityFiles(folder / "root.crt", folder / "signer.key", folder / "signer.crt", trusted)
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    _write_new(
-        (
-            (files.key, private, 0o600),
-            (files.certificate, b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain), 0o644),
-            (files.root, root.certificate.public_bytes(serialization.Encoding.PEM), 0o644),
-        )
-    )
+    certificates = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain)
+    top = root.certificate.public_bytes(serialization.Encoding.PEM)
+    public = [(files.certificate, certificates), (files.root, top), *([(trusted, top)] if trusted else [])]
+    _write_new([(files.key, private, 0o600), *((path, content, 0o644) for path, content in public)])
     return files
 
 
@@ -165,27 +172,18 @@ def _write_new(files: Iterable[tuple[Path, bytes, int]]) -> None:
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
                 written.append(path)
                 file.write(content)
-    except OSError as error:
+    except BaseException as error:  # Ctrl-C too
         for path in written:
             path.unlink()
         for one in made:
             with suppress(OSError):  # not made yet, or something else is in it
                 one.rmdir()
+        if not isinstance(error, OSError):
+            raise
         if isinstance(error, FileExistsError) and error.filename:
             raise UsageError(f"{error.filename} is there already: give another folder, or move it away") from error
-        raise UsageError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
-
-
-def trust_root(root: Path, folder: Path) -> Path:
-    """Copy a root certificate into a trust profile's folder; its file is named by its digest, so twice is once.
-
-    Raises UsageError where root is no certificate or folder cannot be written.
-    """
-    certificate = load_roots([root])[0]
-    path = folder / f"{certificate.fingerprint(hashes.SHA256()).hex()[:16]}.crt"
-    if not path.exists():
-        _write_new([(path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)])
-    return path
+        place = f"{error.filename or folder} cannot be written: {error.strerror}"
+        raise UsageError(f"{place}; {folder} has to be a folder that can be written") from error
 
 
 def load_roots(paths: Sequence[Path]) -> tuple[x509.Certificate, ...]:
@@ -196,17 +194,47 @@ def load_roots(paths: Sequence[Path]) -> tuple[x509.Certificate, ...]:
 def load_signer(key: Path, certificate: Path) -> Signer:
     """A private key (PEM, without a pass phrase) and its certificate with its chain after it (PEM).
 
-    Raises UsageError that names the file and what is wrong; whether they fit each other is for `sign_manifest`.
+    Raises UsageError that names the file and what is wrong with it, and SubjectError where the key is not that of the
+    first certificate.
     """
     data = _read(key)
     try:
         loaded = serialization.load_pem_private_key(data, None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        hint = "it is locked by a pass phrase" if isinstance(error, TypeError) else "it holds no private key in PEM"
-        raise UsageError(f"{key}: {hint}; `openssl pkey -in {key}` writes one that can be read") from error
+        locked = isinstance(error, TypeError)
+        raise UsageError(f"{key}: {_no_key(data, locked).format(file=shlex.quote(str(key)))}") from error
     if not isinstance(loaded, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise UsageError(f"{key}: manifests are signed by RSA, P-256 or P-384, not by this kind; `racs ca` makes a key")
-    return Signer(loaded, _load_certificates(certificate))
+    chain = _load_certificates(certificate)
+    fitting = [number for number, one in enumerate(chain, 1) if _is_of(one, loaded)]
+    if fitting[:1] != [1]:
+        seen = f"that of another key, {describe(chain[0])}"
+        remedy = "give the certificate that was issued for this key, and its issuers after it"
+        if fitting:
+            remedy = f"put certificate {fitting[0]} of the file first: it is the key's"
+        raise SubjectError(f"first the certificate of the key {key}", seen, str(certificate), remedy)
+    return Signer(loaded, chain)
+
+
+def _no_key(data: bytes, locked: bool) -> str:
+    """What a file without a private key holds; {file} stands for its name."""
+    if locked:
+        return "it is locked by a pass phrase; `openssl pkey -in {file} -out signer.key` writes it without"
+    if b"-----BEGIN OPENSSH" in data:
+        return "it holds a key of OpenSSH's; `racs ca` makes one of the right form"
+    for mark, hint in ((b"PUBLIC KEY-----", "a public key"), (b"-----BEGIN CERTIFICATE", "a certificate")):
+        if mark in data:
+            return f"it holds {hint}, not a private key"
+    if data[:1] == b"\x30":
+        return "it looks like DER or PKCS#12; `openssl pkey -in {file} -out signer.key` writes it as PEM"
+    return f"{'it holds no private key in PEM' if data else 'it is empty'}; `racs ca` makes a key"
+
+
+def _is_of(certificate: x509.Certificate, key: SigningKey) -> bool:
+    try:
+        return certificate.public_key() == key.public_key()
+    except (ValueError, UnsupportedAlgorithm):  # a key of a kind that nobody here knows
+        return False
 
 
 def _load_certificates(path: Path) -> tuple[x509.Certificate, ...]:
@@ -214,13 +242,18 @@ def _load_certificates(path: Path) -> tuple[x509.Certificate, ...]:
     try:
         return tuple(x509.load_pem_x509_certificates(data))
     except ValueError as error:
-        hint = "it holds no certificate in PEM"
-        if b"-----BEGIN CERTIFICATE" in data:
-            hint = f"it holds a certificate that cannot be read ({error})"
+        file = shlex.quote(str(path))
+        hint = "it holds no certificate in PEM" if data else "it is empty"
+        if b"-----BEGIN CERTIFICATE-----" in data:
+            hint = "it holds a certificate that is cut or garbled; fetch it anew"
+        elif b"-----BEGIN CERTIFICATE REQUEST" in data:
+            hint = "it holds a request; give the certificate that was issued for it"
+        elif b"-----BEGIN PKCS7" in data:
+            hint = f"it holds PKCS#7; `openssl pkcs7 -in {file} -print_certs -out signer.crt` writes it as PEM"
         elif b"PRIVATE KEY-----" in data:
             hint = "it holds a private key, not a certificate"
         elif data[:1] == b"\x30":
-            hint = f"it looks like DER; `openssl x509 -inform DER -in {path}` writes it as PEM"
+            hint = f"it looks like DER; `openssl x509 -inform DER -in {file} -out signer.crt` writes it as PEM"
         raise UsageError(f"{path}: {hint}") from error
 
 

@@ -42,15 +42,21 @@ def make_app(app: NewApp) -> int:
         raise UsageError(
             f"{app.id!r} cannot be an app's id: 1 to 32 small letters, digits and hyphens, a letter first, as in my-app"
         )
-    partial = app.folder.with_name(f".{app.folder.resolve().name}.{os.getpid()}")
+    folder = app.folder.absolute()  # "." has no name
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        if app.folder.is_dir() and any(app.folder.iterdir()):
+        if folder.is_dir() and any(folder.iterdir()):
             raise UsageError(f"{app.folder} is there and not empty: give another name, or --folder")
-        app.folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         _fill(partial, app)
-        partial.replace(app.folder)
+        if folder.is_dir():  # whoever stands in it stays in it
+            for made in partial.iterdir():
+                made.replace(folder / made.name)
+        else:
+            partial.replace(folder)
     except OSError as error:
-        raise UsageError(f"{app.folder}: {error.strerror}; give a folder that can be made with --folder") from error
+        place = error.filename if Path(error.filename or folder) in folder.parents else app.folder
+        raise UsageError(f"{place}: {error.strerror}; give a folder that can be made with --folder") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     print(f"{app.folder}: a {app.type} app; its README.md has the three commands from here to a certification")

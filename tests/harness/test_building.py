@@ -109,3 +109,72 @@ def test_a_package_that_is_there_stays_where_the_new_one_is_refused(delivery: De
     (tmp_path / "hello.ova").write_text("the one before")
     assert build(delivery, tmp_path, "app.toml").status == 1
     assert (tmp_path / "hello.ova").read_text() == "the one before"
+
+
+@pytest.mark.parametrize("output", ["", ".", "folder", "app.toml", "link", "nowhere/x.ova", "app.toml/x.ova"])
+def test_places_where_no_package_can_be_written(output: str, delivery: Delivery, tmp_path: Path) -> None:
+    (tmp_path / "app.toml").write_text(HELLO)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(delivery.parts.image)
+    image = delivery.parts.image.read_bytes()
+    ended = build(delivery, tmp_path, "app.toml", "-o", output)
+    assert (ended.status, ended.out) == (4, ""), ended.said
+    assert f"racs: {output}" in ended.err and "give " in ended.err
+    assert files(tmp_path) == {"app.toml", "folder", "link"}
+    assert (tmp_path / "app.toml").read_text() == HELLO
+    assert delivery.parts.image.read_bytes() == image
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "status", "said"),
+    [
+        ("--image", b"", 1, "racs: given, byte 0: expected a qcow2 image"),
+        ("--image", b"KDMV" + bytes(508), 1, "convert it: qemu-img convert -O qcow2 given IMAGE.qcow2\n"),
+        ("--privatekey", b"", 4, "racs: given: it is empty"),
+        ("--certificate", b"", 4, "racs: given: it is empty"),
+        ("--root", b"", 4, "racs: given: it is empty"),
+        ("--privatekey", None, 4, "racs: given is a folder; give the private key's file"),
+        ("--root", None, 4, "racs: --root given: the folder holds no file"),
+    ],
+)
+def test_files_that_make_no_package(
+    option: str, content: bytes | None, status: int, said: str, delivery: Delivery, tmp_path: Path
+) -> None:
+    (tmp_path / "app.toml").write_text(HELLO)
+    if content is None:
+        (tmp_path / "given").mkdir()
+    else:
+        (tmp_path / "given").write_bytes(content)
+    ended = build(delivery, tmp_path, "app.toml", f"{option}=given")
+    assert (ended.status, ended.out) == (status, ""), ended.said
+    assert said in ended.err
+    assert files(tmp_path) == {"app.toml", "given"}
+
+
+def test_a_key_of_another_certificate(delivery: Delivery, tmp_path: Path) -> None:
+    (tmp_path / "app.toml").write_text(HELLO)
+    assert command_line.run([RACS, "ca", "--folder=other"], tmp_path).status == 0
+    ended = build(delivery, tmp_path, "app.toml", "--privatekey=other/signer.key")
+    assert (ended.status, ended.out) == (1, ""), ended.said
+    assert (
+        f"racs: {delivery.parts.certificate}: expected first the certificate of the key other/signer.key" in ended.err
+    )
+
+
+def test_what_is_neither_an_app_file_nor_a_descriptor(delivery: Delivery, tmp_path: Path) -> None:
+    (tmp_path / "app.conf").write_text(HELLO)
+    ended = build(delivery, tmp_path, "app.conf")
+    assert ended.status == 4 and "an app file's name ends in .toml" in ended.err
+
+
+def test_all_mistakes_of_an_app_file_are_told_at_once(delivery: Delivery, tmp_path: Path) -> None:
+    (tmp_path / "app.toml").write_text(
+        HELLO.replace("vendor", "vendr").replace('"1.0.0"', "1").replace("[bus]", "[buss]")
+    )
+    ended = build(delivery, tmp_path, "app.toml")
+    assert (ended.status, ended.out) == (4, "")
+    assert ended.err == (
+        "racs: app.toml:6, [app] vendr is not known; did you mean vendor?\n"
+        '      app.toml:7, [app] version: expected a version in quotes, such as "1.0.0", saw 1\n'
+        "      app.toml:11, [buss] is not known; did you mean bus?\n"
+    )

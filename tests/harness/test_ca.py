@@ -12,8 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 
-from conformance.errors import UsageError
-from harness.packaging.ca import KeyKind, load_roots, load_signer, make_ca, trust_root
+from conformance.errors import SubjectError, UsageError
+from harness.packaging.ca import KeyKind, load_roots, load_signer, make_ca
 
 NOW = datetime(2030, 6, 1, 12, tzinfo=UTC)
 
@@ -136,11 +136,15 @@ def test_a_full_disk_names_the_folder_and_leaves_nothing(tmp_path: Path, there: 
     assert sorted(tmp_path.rglob("*")) == ([tmp_path / "deep", folder] if there else [])
 
 
-def test_trusting_a_root_twice_is_once(tmp_path: Path) -> None:
-    files = make_ca(tmp_path / "ca", "Example Apps", NOW)
-    folder = tmp_path / "config" / "racs" / "trust" / "rd"
-    assert trust_root(files.root, folder) == trust_root(files.root, folder)
-    assert load_roots(sorted(folder.iterdir())) == load_roots([files.root])
+def test_the_root_is_trusted_with_the_rest_or_nothing_is_written(tmp_path: Path) -> None:
+    trust = tmp_path / "config" / "racs" / "trust" / "rd"
+    files = make_ca(tmp_path / "ca", "Example Apps", NOW, trust=trust)
+    assert files.trusted is not None and list(trust.iterdir()) == [files.trusted]
+    assert load_roots([files.trusted]) == load_roots([files.root])
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot be written"):
+        make_ca(tmp_path / "other", "Example Apps", NOW, trust=tmp_path / "file" / "rd")
+    assert {path.name for path in tmp_path.iterdir()} == {"config", "ca", "file"}
 
 
 def test_a_file_with_several_roots(tmp_path: Path) -> None:
@@ -154,12 +158,12 @@ def files_that_are_no_roots(folder: Path) -> list[tuple[Path, str]]:
     made = make_ca(folder / "ca", "Example Apps", NOW)
     der = x509.load_pem_x509_certificate(made.root.read_bytes()).public_bytes(serialization.Encoding.DER)
     contents = [
-        (b"", "no certificate"),
+        (b"", "it is empty"),
         (b"\x00" * 4096, "no certificate"),
         (os.urandom(4096), "no certificate"),
         (made.key.read_bytes(), "private key"),
         (der, "openssl x509 -inform DER"),
-        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "cannot be read"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "cut or garbled"),
         (made.root.read_bytes()[:200], "certificate"),
         (b"x" * (2**20 + 1), "larger than 1 MiB"),
     ]
@@ -186,9 +190,13 @@ def test_keys_that_cannot_sign(tmp_path: Path) -> None:
     encodings = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
     plain = serialization.NoEncryption()
     rows = [
-        (made.root.read_bytes(), "no private key"),
-        (b"", "no private key"),
-        (key.private_bytes(*encodings, serialization.BestAvailableEncryption(b"secret")), "pass phrase"),
+        (made.root.read_bytes(), "holds a certificate, not a private key"),
+        (b"", "it is empty"),
+        (b"key", "no private key in PEM"),
+        (key.public_key().public_bytes(encodings[0], serialization.PublicFormat.SubjectPublicKeyInfo), "a public key"),
+        (key.private_bytes(serialization.Encoding.DER, encodings[1], plain), "openssl pkey -in .* -out signer.key"),
+        (key.private_bytes(encodings[0], serialization.PrivateFormat.OpenSSH, plain), "OpenSSH"),
+        (key.private_bytes(*encodings, serialization.BestAvailableEncryption(b"secret")), "pass phrase; `openssl pkey"),
         (dsa.generate_private_key(2048).private_bytes(*encodings, plain), "not by this kind"),
     ]
     for content, hint in rows:
@@ -196,3 +204,29 @@ def test_keys_that_cannot_sign(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(UsageError, match=hint):
             load_signer(path, made.certificate)
+
+
+def test_certificates_that_are_none(tmp_path: Path) -> None:
+    made = make_ca(tmp_path / "ca", "Example Apps", NOW)
+    path = tmp_path / "some.crt"
+    for content, hint in (
+        (b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n", "it holds a request"),
+        (b"-----BEGIN PKCS7-----\nAAAA\n-----END PKCS7-----\n", "openssl pkcs7 -in .* -print_certs"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match=hint):
+            load_signer(made.key, path)
+
+
+def test_a_key_that_is_not_the_first_certificates(tmp_path: Path) -> None:
+    one, two = (make_ca(tmp_path / name, name, NOW, intermediate=True) for name in ("one", "two"))
+    with pytest.raises(SubjectError) as caught:
+        load_signer(one.key, two.certificate)
+    assert str(one.key) in caught.value.expected and caught.value.where == str(two.certificate)
+    assert "R&D signer of two" in caught.value.seen and "was issued for this key" in caught.value.remedy
+    turned = tmp_path / "turned.crt"
+    blocks = one.certificate.read_text().split("-----END CERTIFICATE-----\n")
+    turned.write_text("".join(f"{block}-----END CERTIFICATE-----\n" for block in (blocks[1], blocks[0])))
+    with pytest.raises(SubjectError) as caught:
+        load_signer(one.key, turned)
+    assert "put certificate 2 of the file first" in caught.value.remedy

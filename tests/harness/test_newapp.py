@@ -120,5 +120,19 @@ def test_a_folder_that_is_in_use_stays_as_it_is(tmp_path: Path) -> None:
         ended = command_line.run([RACS, "new", *words, "--type=transparent"], tmp_path)
         assert (ended.status, ended.out) == (4, ""), ended.said
     assert {path.name for path in tmp_path.rglob("*")} == {"my-app", "mine", "file", "empty"}
+    assert (
+        "file: File exists"
+        in command_line.run([RACS, "new", "a", "--folder=file/a", "--type=transparent"], tmp_path).err
+    )
     assert command_line.run([RACS, "new", "app", "--folder=empty", "--type=transparent"], tmp_path).status == 0
     assert (tmp_path / "empty" / "app.toml").exists()
+
+
+@pytest.mark.parametrize("words", [["--folder=."], ["--folder="]])
+def test_the_folder_where_one_stands(words: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "begun"
+    folder.mkdir()
+    made = command_line.run([RACS, "new", "my-app", "--type=transparent", *words], folder)
+    assert made.status == 0, made.said
+    assert (folder / "app.toml").exists() and (folder / "guest" / "wire.py").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["begun"]
