@@ -33,7 +33,7 @@ from harness.display import render_certification, verdict_line
 from harness.inspection.look import look_inside
 from harness.interrupts import Interrupts, leave
 from harness.options import PackageOptions, load_package_options, require_writable
-from harness.screen import show, silence
+from harness.screen import is_coloured, show, silence
 from harness.situations import Unreached
 
 if TYPE_CHECKING:
@@ -262,9 +262,9 @@ class SuiteRun(Collection):
             for why in filter(None, (self.lacking, self.nothing)):
                 show(f"racs: {why}", sys.stderr)
             if self.config.option.json == "-":
-                show(verdict_line(certification, sys.stderr.isatty()), sys.stderr)
+                show(verdict_line(certification, is_coloured(sys.stderr)), sys.stderr)
             else:
-                show(render_certification(certification, self._report, sys.stdout.isatty()), sys.stdout)
+                show(render_certification(certification, self._report, is_coloured(sys.stdout)), sys.stdout)
         except OSError as error:
             silence(sys.stdout)
             show(f"racs: standard output cannot be written: {error.strerror}", sys.stderr)

@@ -1,8 +1,11 @@
 """`racs check`: a package alone, no VM, no root, no network."""
 
+import errno
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from conformance.catalogue import load as load_catalogue
@@ -62,21 +65,49 @@ def judge_package(options: PackageOptions, processes: int = 1) -> Certification 
         return NotChecked(options.ova, ExitStatus.ERROR, f"{options.ova}: {error.strerror or error}")
 
 
+@contextmanager
+def unchanged(path: Path) -> Iterator[None]:
+    """Raises OSError where a file is not what it was before: what was read of it would be of two packages."""
+    before = _identity(path)
+    try:
+        yield
+    except Exception as error:  # a table that ends in its middle, say
+        _require(before, path, error)
+        raise
+    _require(before, path)
+
+
+def _require(before: tuple[int, ...], path: Path, error: Exception | None = None) -> None:
+    if _identity(path) != before:
+        text = "it changed while it was read; try again when nobody writes to it"
+        raise OSError(errno.ESTALE, text, str(path)) from error
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """What a file keeps as long as nobody writes to it or puts another in its place; () where none is there."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def certify_statically(options: PackageOptions, processes: int = 1) -> Certification:
     """The certification of scope "package"; of scope "selection" where the image is not looked into, so that nobody
     takes it for a whole check. processes is how many of ours are at work on this host.
 
-    Raises OSError where the package cannot be opened or read.
+    Raises OSError where the package cannot be opened or read, or changes meanwhile.
     """
     begin = time.monotonic()
-    with whole_digest(processes) as whole:
-        package = open_package(options.ova, options.profile, whole)
+    with unchanged(options.ova):
+        with whole_digest(processes) as whole:
+            package = open_package(options.ova, options.profile, whole)
+        if options.look_inside:
+            package = look_inside(package, options.profile)
     catalogue = load_catalogue()
     ids = [r.id for r in catalogue.requirements.values() if r.scope == "package" and r.in_force]
     facts = RunFacts("package", missing="not judged")
-    if options.look_inside:
-        package = look_inside(package, options.profile)
-    else:
+    if not options.look_inside:
         ids = [identity for identity in ids if not identity.startswith(INSIDE)]
         facts.scope, facts.selected = "selection", tuple(ids)
         facts.notes.append(_NOT_INSIDE)

@@ -185,12 +185,13 @@ def _describe_certificate(certificate: "Certificate", needed: bool, at: datetime
     from cryptography.x509.oid import NameOID
 
     from conformance.package.certificate import RD_UNIT
+    from conformance.package.chain_names import show
 
     units = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return CertificateFacts(
-        subject=certificate.subject.rfc4514_string(),
-        issuer=certificate.issuer.rfc4514_string(),
+        subject=show(certificate.subject),
+        issuer=show(certificate.issuer),
         begin=begin.isoformat(),
         end=end.isoformat(),
         days_left=(end - at).days,

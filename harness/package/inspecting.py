@@ -13,7 +13,7 @@ from conformance.profile import load as load_profile
 from harness.display import write_json
 from harness.inspection.look import look_inside
 from harness.options import require_file
-from harness.package.checking import require_json
+from harness.package.checking import require_json, unchanged
 from harness.package.facts import CertificateFacts, Defect, ImageFacts, PackageFacts, gather
 from harness.package.inside import inside_branch
 from harness.package.tree import Node, align, amount, draw
@@ -28,9 +28,10 @@ def inspect_package(ova: Path, json_file: str | None, image: bool) -> ExitStatus
     require_file(ova, "package")
     require_json(json_file)
     profile = load_profile(DEFAULT)
-    package = open_package(ova, profile)
-    if image:
-        package = look_inside(package, profile)
+    with unchanged(ova):
+        package = open_package(ova, profile)
+        if image:
+            package = look_inside(package, profile)
     found = gather(package, datetime.now(UTC), image)
     if json_file != "-":
         show(draw(_tree(found), sys.stdout), sys.stdout)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import command_line
@@ -136,6 +137,29 @@ def test_a_crash_is_an_error_of_that_one_only(delivery: Delivery, huge: Path, tm
     assert process.returncode == 3, shown
     assert "NOT CHECKED: error in the suite: the process that judged it was killed by SIGKILL" in shown
     assert shown.splitlines()[-1] == "2 packages: 1 not checked, 1 pass"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_package_that_changes_while_it_is_read_is_not_judged(count: int, delivery: Delivery, huge: Path) -> None:
+    given = [huge, delivery.ova][:count]
+    with subprocess.Popen(
+        call(delivery, *given, "--json=-"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_until(lambda: any(reads(pid, huge) for pid in (process.pid, *children(process.pid))), "the reading")
+        os.truncate(huge, 1 << 20)
+        told, said = process.communicate(timeout=DEADLINE_S)
+    first = json.JSONDecoder().raw_decode(told)[0]
+    assert (process.returncode, first["exit_status"], "Traceback" in said) == (3, 3, False), said
+    assert first["errors"] == [f"{huge}: it changed while it was read; try again when nobody writes to it"]
+
+
+def reads(pid: int, path: Path) -> bool:
+    """Whether a process has it open and has read of it."""
+    with suppress(FileNotFoundError):
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            if os.readlink(f"/proc/{pid}/fd/{number}") == str(path):
+                return "pos:\t0\n" not in Path(f"/proc/{pid}/fdinfo/{number}").read_text()
+    return False
 
 
 def test_ctrl_c_ends_it_within_seconds_and_says_how_far_it_came(delivery: Delivery, huge: Path, tmp_path: Path) -> None:
