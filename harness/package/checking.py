@@ -30,7 +30,7 @@ _NOT_INSIDE = "no whole check: nobody looked into the image (--no-image), so IMG
 def check_package(options: PackageOptions, json_file: str | None) -> ExitStatus:
     """Judge all of scope "package"; prints the table (or JSON) and returns the exit status. Raises UsageError where the
     JSON cannot be written."""
-    require_json(json_file)
+    prepare_json(json_file)
     judged = judge_package(options)
     if isinstance(judged, NotChecked):
         complain(plain(judged.why))
@@ -41,9 +41,11 @@ def check_package(options: PackageOptions, json_file: str | None) -> ExitStatus:
     return judged.exit_status
 
 
-def require_json(json_file: str | None) -> None:
-    """Raises UsageError where --json is a file that cannot be written, or one that is no JSON: `--json *.ova` would
-    have its first package overwritten."""
+def prepare_json(json_file: str | None) -> None:
+    """Empty the file that --json names: nobody may take an earlier result for this one, however this ends.
+
+    Raises UsageError where it cannot be written, or is no JSON: `--json *.ova` would overwrite its first package.
+    """
     if not json_file or json_file == "-":
         return
     path = Path(json_file)
@@ -52,6 +54,7 @@ def require_json(json_file: str | None) -> None:
         with path.open("rb") as file:
             if not file.read(1) == b"{":
                 raise UsageError(f"--json {path}: the file is there and holds no JSON; give it another name")
+        os.truncate(path, 0)
 
 
 def judge_package(options: PackageOptions, processes: int = 1) -> Certification | NotChecked:

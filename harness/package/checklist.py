@@ -15,7 +15,7 @@ from harness.assembly import suite_digest
 from harness.display import render_brief
 from harness.options import PackageOptions
 from harness.package.batch import Ended, judge_each
-from harness.package.checking import judge_package, require_json
+from harness.package.checking import judge_package, prepare_json
 from harness.package.digest import cores
 from harness.package.unchecked import NotChecked
 from harness.screen import is_coloured, plain, show
@@ -38,7 +38,7 @@ def check_packages(packages: Sequence[PackageOptions], json_file: str | None) ->
     One that cannot be opened, or crashes its process, is told as such and the others are judged all the same. Returns
     the worst exit status (design 7). Raises UsageError where the JSON cannot be written.
     """
-    require_json(json_file)
+    prepare_json(json_file)
     _load_once()
     processes, colour = min(cores(), len(packages)), is_coloured(sys.stdout)
     told: list[Judged] = []

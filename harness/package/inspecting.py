@@ -13,7 +13,7 @@ from conformance.profile import load as load_profile
 from harness.display import write_json
 from harness.inspection.look import look_inside
 from harness.options import require_file
-from harness.package.checking import require_json, unchanged
+from harness.package.checking import prepare_json, unchanged
 from harness.package.facts import CertificateFacts, Defect, ImageFacts, PackageFacts, gather
 from harness.package.inside import inside_branch
 from harness.package.tree import Node, align, amount, draw
@@ -26,7 +26,7 @@ def inspect_package(ova: Path, json_file: str | None, image: bool) -> ExitStatus
     """Print the tree, or the JSON; FAIL where not even one file of the archive can be read. image says whether to look
     into it. Raises UsageError, and OSError where the package cannot be read or the JSON not be written."""
     require_file(ova, "package")
-    require_json(json_file)
+    prepare_json(json_file)
     profile = load_profile(DEFAULT)
     with unchanged(ova):
         package = open_package(ova, profile)

@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import command_line
@@ -120,6 +122,18 @@ def test_a_result_that_cannot_be_written_is_an_error(count: int, delivery: Deliv
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (3, "racs: <stdout>: No space left on device\n")
+
+
+def test_no_earlier_result_outlives_an_interruption(delivery: Delivery, tmp_path: Path) -> None:
+    huge, result = tmp_path / "huge.ova", tmp_path / "result.json"
+    huge.touch()
+    os.truncate(huge, 6 << 30)
+    result.write_text('{"verdict": "pass"}')
+    with subprocess.Popen([RACS, "check", f"--root={delivery.root}", huge, f"--json={result}"]) as process:
+        while result.stat().st_size and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+    assert (process.returncode, result.read_text()) == (2, "")
 
 
 @pytest.mark.parametrize("command", ["check", "inspect"])
