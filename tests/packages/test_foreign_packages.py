@@ -5,17 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from corpus import build
 from judging import failing, judge
 
 COT = Path(__file__).resolve().parents[2] / ".cache" / "peers" / "cot"
-INSTALL = f"{sys.executable} -m pip install --target {COT} cot==2.2.1 'setuptools<80'"
-pytestmark = pytest.mark.skipif(not COT.is_dir(), reason=f"COT is not there: {INSTALL}")
+# setuptools brings the distutils that a Python of today has no more
+RUN_COT = "import setuptools, sys; sys.argv[0] = 'cot'; from COT.ui.cli import main; main()"
 
 
 def cot(folder: Path, *words: str) -> str:
-    command = [sys.executable, "-W", "ignore", str(COT / "bin" / "cot"), "--quiet", *words]
+    assert (COT / ".complete").is_file(), "COT is not there: requirements/install-peer cot"
+    command = [sys.executable, "-W", "ignore", "-c", RUN_COT, "--quiet", *words]
     told = {**os.environ, "PYTHONPATH": str(COT)}
     return subprocess.run(command, cwd=folder, env=told, check=True, capture_output=True, text=True).stdout
 

@@ -1,5 +1,6 @@
 """The launcher, with stand-ins for the programs that would change the machine: what it asks of them, and when."""
 
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ TOOLS = (
     "tr",
 )
 COMMAND_LINE = '#!/bin/sh\nfor word; do printf "<%s>" "$word"; done\nexit 6\n'
+# Makes the folder that it shall install into, and something in it.
+PIP = 'while [ "$1" != --target ]; do shift; done; mkdir -p "$2"; : >"$2/program"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,16 @@ class Machine:
         (self.programs / name).write_text(script)
         (self.programs / name).chmod(0o755)
 
-    def has_python(self) -> None:
-        """As after a set-up: the lock's packages are in .venv, in this place."""
-        program = self.folder / ".venv" / "bin" / "racs-conformance"
-        program.parent.mkdir(parents=True)
-        program.write_text(COMMAND_LINE)
-        program.chmod(0o755)
+    def has_python(self, pip: str = PIP) -> None:
+        """As after a set-up: the lock's packages are in .venv, in this place. pip is what a stand-in for it does."""
+        folder = self.folder / ".venv" / "bin"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in (
+            ("racs-conformance", COMMAND_LINE),
+            ("pip", f'#!/bin/sh\necho "pip $*" >>{self.asked}\n{pip}\n'),
+        ):
+            (folder / name).write_text(text)
+            (folder / name).chmod(0o755)
         shutil.copy(self.folder / "requirements" / "lock.txt", self.folder / ".venv" / "racs-lock.txt")
         (self.folder / ".venv" / "racs-path.txt").write_text(f"{self.folder}\n")
 
@@ -148,3 +155,60 @@ def test_what_apt_could_not_do_is_told_and_tried_again(machine: Machine) -> None
         assert "E: no such disk" in done.stderr
         assert str(machine.folder / ".cache" / "apt.log") in done.stderr
     assert len([call for call in machine.calls() if "install" in call]) == 2
+
+
+def cot_of(machine: Machine) -> Path:
+    return machine.folder / ".cache" / "peers" / "cot"
+
+
+def pip_calls(machine: Machine) -> list[str]:
+    return [call for call in machine.calls() if call.startswith("pip ")]
+
+
+def test_tests_get_the_peers_of_pypi_once_and_runs_none(machine: Machine) -> None:
+    machine.has_python()
+    assert machine.run("certify").returncode == 6
+    assert pip_calls(machine) == []
+    assert machine.run("test").returncode == 6
+    (call,) = pip_calls(machine)
+    assert "--no-deps --require-hashes" in call and call.endswith("requirements/peers-cot.txt")
+    assert (cot_of(machine) / "program").exists()
+    assert machine.run("test").returncode == 6
+    assert machine.calls() == []
+
+
+def test_peers_whose_list_changed_are_brought_anew(machine: Machine) -> None:
+    machine.has_python()
+    machine.run("test")
+    (cot_of(machine) / "left over").touch()
+    (machine.folder / "requirements" / "peers-cot.txt").write_text("cot==9 --hash=sha256:00\n")
+    machine.calls()
+    assert machine.run("test").returncode == 6
+    assert len(pip_calls(machine)) == 1
+    assert sorted(path.name for path in cot_of(machine).iterdir()) == [".complete", "program"]
+
+
+@pytest.mark.parametrize("end", ["exit 1", "kill -9 $PPID"], ids=["no network", "killed"])
+def test_peers_that_did_not_come_are_told_and_brought_the_next_time(machine: Machine, end: str) -> None:
+    machine.has_python(f"{PIP}; {end}")
+    done = machine.run("test")
+    assert done.returncode != 6 and done.stdout == ""
+    if end == "exit 1":
+        assert done.returncode == 4
+        assert done.stderr.splitlines()[-1] == (
+            "racs: pip could not bring what requirements/peers-cot.txt names; mend the network or disk and run again"
+        )
+    machine.has_python()
+    machine.calls()
+    assert machine.run("test").returncode == 6
+    assert len(pip_calls(machine)) == 1
+
+
+def test_every_peer_s_list_is_locked_by_digests() -> None:
+    """And names what its own list of wishes names."""
+    for wishes in (REPOSITORY / "requirements").glob("peers-*.in"):
+        names = [line.partition("#")[0].strip().partition("<")[0] for line in wishes.read_text().splitlines()]
+        locked = wishes.with_suffix(".txt").read_text()
+        entries = re.findall(r"^([\w-]+)==\S+ \\\n(    --hash=sha256:[0-9a-f]{64})", locked, re.MULTILINE)
+        assert len(entries) == len(re.findall(r"^\w", locked, re.MULTILINE)) > 0
+        assert {name for name in names if name} <= {name for name, _ in entries}
