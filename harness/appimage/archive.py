@@ -122,7 +122,8 @@ def read_root(archive: Path, folder: Path) -> Root:
                     entries[name] = entry
             _require_end(members, archive)
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
-        raise UsageError(f"{archive} is no tar archive, plain or compressed by gzip, bzip2 or xz: {error}") from error
+        seen = str(error).partition(":\n")[0]  # what each kind of archive has against it comes after
+        raise UsageError(f"{archive} is no tar archive, plain or compressed by gzip, bzip2 or xz: {seen}") from error
     root = Root(entries, "")
     release = root.text("/etc/os-release")
     if not release:

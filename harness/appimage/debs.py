@@ -79,7 +79,10 @@ def _options(folder: Path) -> tuple[str, ...]:
 def _fetch(
     packages: Sequence[str], archives: Path, options: Sequence[str], progress: Callable[[str], None]
 ) -> tuple[Deb, ...]:
-    remedy = "Run `apt-get update`, and look whether this is Debian 12 (bookworm) with its main archive."
+    remedy = (
+        "Look whether Debian 12 (bookworm) has all that [image] packages of app.toml names; else run `apt-get update`"
+    )
+    remedy += ", and look whether this is Debian 12 with its main archive."
     install = ["apt-get", "install", "-y", "-qq", *options]
     # apt names only what it does not have: so it is asked with an empty archive folder
     empty = f"Dir::Cache::archives={archives.parent / 'none'}"

@@ -22,6 +22,7 @@ from harness.packaging.newfile import new_file
 
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 
+_PIECE = 1 << 20
 _KEPT = {"image-*.qcow2": 12, "base-*": 3, "boot-*.fat": 2}  # the newest so many stay in the cache
 
 
@@ -37,15 +38,18 @@ def build_image(
     recipe = read_recipe(app_folder / "app.toml")
     if root_archive is not None:
         recipe = replace(recipe, root_archive=root_archive, packages=())
-    try:
-        with _workplace(cache) as work:
-            make = _cached_image if recipe.root_archive is None else _cached_image_of_archive
-            image = make(recipe, cache, work, progress)
-            with new_file(output, (app_folder / "app.toml", *recipe.files.values())) as file:
-                shutil.copyfile(image, file.path)
-                file.put()
-    except OSError as error:
-        raise UsageError(f"could not write the image: {error.strerror or error} ({error.filename or cache})") from error
+    inputs = (app_folder / "app.toml", *recipe.files.values(), *filter(None, [recipe.root_archive]))
+    with new_file(output, inputs) as file:
+        try:
+            with _workplace(cache) as work:
+                make = _cached_image if recipe.root_archive is None else _cached_image_of_archive
+                image = make(recipe, cache, work, progress).open("rb")  # another build may put it out of the cache
+        except OSError as error:
+            place = error.filename or cache
+            raise UsageError(f"could not write the image: {error.strerror or error} ({place})") from error
+        with image, file.path.open("wb") as target:
+            shutil.copyfileobj(image, target, _PIECE)
+        file.put()
     return output
 
 

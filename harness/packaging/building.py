@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from harness.packaging.ca import KeyKind
 
 ACL = Path("auth") / "acl.xml"
+_ISO_MARK_AT, _ISO_MARK = 32769, b"CD001"  # ECMA-119 8.1.2: in the first descriptor, at sector 16
 PYTHON_FOLDER = "/usr/local/lib/racs-python"
 
 
@@ -219,8 +220,12 @@ def write_installation(folder: Path, output: Path, iso: Path | None) -> int:
 
     recipe = read_recipe(folder / "app.toml")
     if iso is not None:
-        require_file(iso, "distribution's ISO")
+        _require_iso(iso)
     kickstart = output.with_suffix(".ks")
+    if kickstart == output:
+        raise UsageError(
+            f"{output}: -o names the image, such as {output.with_suffix('.qcow2')}; the kickstart file is beside"
+        )
     # no folder that belongs to one version of Python: /etc/start names it
     layer = {name: source for name, source in app_layer(recipe, PYTHON_FOLDER).items() if name != "/sbin/init"}
     start = f"export PYTHONPATH={PYTHON_FOLDER}\n{start_line(recipe)}"
@@ -229,6 +234,14 @@ def write_installation(folder: Path, output: Path, iso: Path | None) -> int:
         file.put()
     show(explain_installation(kickstart, output, recipe.disk_mib, iso), sys.stdout)
     return 0
+
+
+def _require_iso(path: Path) -> None:
+    require_file(path, "distribution's ISO")
+    with path.open("rb") as file:
+        file.seek(_ISO_MARK_AT)
+        if file.read(len(_ISO_MARK)) != _ISO_MARK:
+            raise UsageError(f"{path} is no ISO 9660 image; give the one that the distribution is installed from")
 
 
 def make_rd_ca(request: AuthorityRequest) -> int:

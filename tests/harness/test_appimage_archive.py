@@ -215,10 +215,15 @@ def test_without_a_kernel_a_kickstart_file_is_written(tmp_path: Path) -> None:
     payload = (tmp_path / "out.ks").read_text().split("<<'END-OF-APP' | tar -xz -C /\n")[1].split("END-OF-APP\n")[0]
     with tarfile.open(fileobj=io.BytesIO(base64.b64decode(payload))) as archive:
         assert archive.getnames() == ["etc/start", UNIT_FILE[1:], "opt/app.py"]  # systemd stays the init
-    (tmp_path / "dvd.iso").touch()
+    (tmp_path / "dvd.iso").write_bytes(bytes(32769) + b"CD001")
     asked = command_line.run([RACS, "build-app", "app", "--iso", "dvd.iso", "-o", "again.qcow2"], tmp_path)
     assert asked.status == 0 and "-cdrom dvd.iso" in asked.out
     assert (tmp_path / "again.ks").read_text() == (tmp_path / "out.ks").read_text()
+    (tmp_path / "no-iso").touch()
+    other = command_line.run([RACS, "build-app", "app", "--iso", "no-iso"], tmp_path)
+    assert other.status == 4 and "no-iso is no ISO 9660 image" in other.err
+    twice = command_line.run([RACS, "build-app", "app", "--iso", "dvd.iso", "-o", "again.ks"], tmp_path)
+    assert twice.status == 4 and "such as again.qcow2" in twice.err
     missing = command_line.run([RACS, "build-app", "app", "--iso", "no.iso"], tmp_path)
     assert missing.status == 4 and "no.iso is not there" in missing.err
     gone = command_line.run([RACS, "build-app", "app", "--root-archive", "no.tar"], tmp_path)
