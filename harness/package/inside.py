@@ -1,7 +1,8 @@
 """What is inside a package's image, for `racs inspect`: as facts, and as a branch of its tree. Of secrets it is told
 how many there are."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from conformance.checks.inspection import why_not_looked
@@ -83,7 +84,7 @@ def inside_branch(facts: InsideFacts) -> Node:
         return Node(f"inside the image: {facts.not_looked}", wrong=facts.not_looked != LEFT_OUT)
     rows = [*map(_system, facts.systems)] or [Node("no system that starts was found", wrong=True)]
     rows += _boot(facts)
-    rows.append(Node(f"volumes ({len(facts.volumes)})", _volumes(facts.volumes)))
+    rows.append(Node(f"volumes ({len(facts.volumes)})", _volumes(sorted(facts.volumes, key=_place))))
     rows.append(_accounts(facts))
     rows.append(_findings(facts))
     return Node("inside the image", rows)
@@ -104,7 +105,12 @@ def _boot(facts: InsideFacts) -> Iterator[Node]:
         yield Node("starts by", [Node(line) for line in align(rows)])
 
 
-def _volumes(volumes: tuple[Volume, ...]) -> list[Node]:
+def _place(volume: Volume) -> tuple[bool, str]:
+    """By which volumes are in order: partition 2 before partition 10, archives at the end."""
+    return volume.kind == "cpio", re.sub(r"\d+", lambda number: number[0].zfill(5), volume.name)
+
+
+def _volumes(volumes: Sequence[Volume]) -> list[Node]:
     states = {"read": "", "no files": "", "unread": "NOT READ", "not unmounted": "NOT UNMOUNTED"}
     lines = align(
         (
@@ -123,7 +129,9 @@ def _accounts(facts: InsideFacts) -> Node:
     lines = align((one.name, _joined(*_means(one))) for one in facts.logins)
     wrong = ("empty", "well known")
     branches = [Node(line, wrong=one.password in wrong) for line, one in zip(lines, facts.logins, strict=True)]
-    return Node(f"accounts ({facts.accounts}): {len(facts.logins) or 'none'} can log in", branches)
+    return Node(
+        f"accounts ({facts.accounts}): {sum(one.admitted for one in facts.logins) or 'none'} can log in", branches
+    )
 
 
 def _means(login: Login) -> Iterator[str]:
