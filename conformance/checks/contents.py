@@ -9,19 +9,19 @@ from dataclasses import dataclass
 
 from conformance.package import Package
 from conformance.package.archive import Member
-from conformance.package.certificate import MEND as SIGN
 from conformance.package.certificate import Trust
-from conformance.package.header import ACL_PATH, PACK, TAR
-from conformance.package.manifest import MEND, Entry, Manifest
+from conformance.package.commands import LIST, PACK, SIGN
+from conformance.package.header import ACL_PATH
+from conformance.package.manifest import Entry, Manifest
 from conformance.profile import Profile
 from conformance.verdict import Finding, Outcome, counted, failed, not_judged, passed
 
 PARTS = (".ovf", ".mf", ".cert")
 _UNLISTED = (".mf", ".cert")
 _MAKE = {
-    ".ovf": f"write one, as examples/goon/goon.ovf is, or an app.toml for `./racs build-ova`; then {PACK}",
-    ".mf": f"{MEND}; then {TAR}",
-    ".cert": f"{SIGN}; then {TAR}",
+    ".ovf": f"write one, as examples/goon/goon.ovf is, or an app.toml for `./racs build-ova`; then {LIST}",
+    ".mf": LIST,
+    ".cert": SIGN,
 }
 
 
@@ -94,7 +94,7 @@ def _base_names(package: Package) -> Iterator[Finding]:
     parts = [member for suffix in PARTS if (member := package.archive.sole(suffix))]
     stems = [member.name.rpartition(".")[0] for member in parts]
     if len(set(stems)) > 1:
-        remedy = "give .ovf, .mf and .cert one name; the manifest and the .cert name the others, so sign again"
+        remedy = f"give .ovf, .mf and .cert one name; manifest and .cert name the others, so {LIST}"
         names = ", ".join(member.name for member in parts)
         yield of_member("one base name for .ovf, .mf and .cert", names, parts[0], remedy)
 
@@ -130,7 +130,7 @@ def strangers(package: Package) -> Iterator[Stranger]:
     for suffix in PARTS:
         found = package.archive.ending(suffix)
         for member in found[1:]:
-            yield Stranger(f"one {suffix}", ", ".join(one.name for one in found), member, _leave_out(member))
+            yield Stranger(f"one {suffix}", ", ".join(one.name for one in found), member, _leave_out(member, package))
     if package.descriptor is None or references_doubt(package):
         return
     references = package.descriptor.references
@@ -144,11 +144,13 @@ def strangers(package: Package) -> Iterator[Stranger]:
             seen = f"{member.name}, to which no File of References points"
             prefix = package.descriptor.prefix
             entry = f'<{prefix}:File {prefix}:id="acl" {prefix}:href="{ACL_PATH}"/>'
-            entry = f"add {entry} to References, and make manifest and signature anew (`./racs build-ova`)"
-            remedy = entry if member.name == ACL_PATH else _leave_out(member)
+            entry = f"add {entry} to References, and {LIST}"
+            remedy = entry if member.name == ACL_PATH else _leave_out(member, package)
             yield Stranger("only files that the descriptor references", seen, member, remedy)
         elif images and member.name not in images and member.name != ACL_PATH:
-            yield Stranger(f"the disk image and {ACL_PATH}, nothing else", member.name, member, _leave_out(member))
+            yield Stranger(
+                f"the disk image and {ACL_PATH}, nothing else", member.name, member, _leave_out(member, package)
+            )
 
 
 def unreferenced_image(package: Package) -> str:
@@ -171,8 +173,12 @@ def _gap(suffix: str, package: Package) -> str:
     return f"the archive, behind {last.name}, which ends at byte {last.offset + last.size}"
 
 
-def _leave_out(member: Member) -> str:
-    return f"leave {member.name} out of References and manifest, and {PACK}"
+def _leave_out(member: Member, package: Package) -> str:
+    listed = package.manifest and any(entry.name == member.name for entry in package.manifest.entries)
+    referenced = package.descriptor and any(one.href == member.name for one in package.descriptor.references)
+    if listed or referenced:
+        return f"delete {member.name}, and its File in References, and {LIST}"
+    return f"leave {member.name} out, and {PACK}"
 
 
 def _not_there(package: Package) -> Iterator[Finding]:
@@ -183,7 +189,7 @@ def _not_there(package: Package) -> Iterator[Finding]:
     disks = {disk.file_ref for disk in package.descriptor.disks}
     for reference in package.descriptor.references:
         if reference.href not in names and reference.id not in disks:
-            remedy = f"put the file into the archive or delete the File from References, and {PACK}"
+            remedy = f"put the file into the archive or delete the File from References, and {LIST}"
             yield Finding(
                 "every referenced file in the archive", f"no {reference.href[:80]!a}", reference.where, remedy
             )
@@ -211,7 +217,7 @@ def check_manifest(package: Package, profile: Profile, trust: Trust) -> Outcome:
         # A line that could not be read may have been this member's: its own finding is enough.
         due = not member.name.endswith(_UNLISTED) and member.name not in known_strangers | told
         if due and member.name not in listed and not package.manifest.faults:
-            findings.append(of_member("every file listed in the manifest", f"no line for {member.name}", member, MEND))
+            findings.append(of_member("every file listed in the manifest", f"no line for {member.name}", member, LIST))
     missing = [entry.name for entry in package.manifest.entries if entry.name not in members]
     owners = "PKG-002" if _renamed(package) else "PKG-003, PKG-010"
     doubt = members_doubt(package) or (f"{missing[0]} is not in the archive ({owners})" if missing else "")
@@ -264,4 +270,4 @@ def _of_entry(expected: str, seen: str, entry: Entry, package: Package) -> Findi
     manifest = package.archive.sole(".mf")
     name = manifest.name if manifest else "the manifest"
     where = f"{name}, line {entry.line} (byte {entry.offset})"
-    return Finding(expected, seen, where, MEND, (f"package:{name}@{entry.offset}",))
+    return Finding(expected, seen, where, LIST, (f"package:{name}@{entry.offset}",))

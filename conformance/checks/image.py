@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from conformance.checks.contents import members_doubt, references_doubt, settled, unreferenced_image
 from conformance.package import Package
 from conformance.package.certificate import Trust
+from conformance.package.commands import LIST
 from conformance.package.disk import Disk, Reference
-from conformance.package.header import PACK
 from conformance.profile import Profile
 from conformance.verdict import Finding, Outcome, not_judged
 
-_BUILD = "which `./racs build-ova` fills in"
+_FILLED = "which `./racs build-ova` fills in"
 
 
 def check_declaration(package: Package, profile: Profile, trust: Trust) -> Outcome:
@@ -36,14 +36,14 @@ def _file(reference: Reference, package: Package) -> Iterator[Finding]:
     named = unreferenced_image(package)
     members = [one for one in package.archive.members if one.proper and one.name == (named or reference.href)]
     if not members and not members_doubt(package):
-        yield Finding(f"the image {reference.href[:80]!a} in the archive", "no such member", where, PACK)
+        yield Finding(f"the image {reference.href[:80]!a} in the archive", "no such member", where, LIST)
     if named and reference.href:  # without an href: DSC-001
         prefix = package.descriptor.prefix if package.descriptor else "ovf"
-        remedy = f'write the name as it is in the archive, {prefix}:href="{named}", no path and no URL; sign again'
+        remedy = f'write the name as it is in the archive, {prefix}:href="{named}", no path and no URL; then {LIST}'
         yield Finding(f"an href that names the image, {named}", f"{reference.href[:80]!a}", where, remedy)
     for member in members[:1]:
         if reference.size not in (None, member.size):
-            remedy = f'set ovf:size="{member.size}" and sign again, or write ovf:size="{{size}}", {_BUILD}'
+            remedy = f'set ovf:size="{member.size}", or ovf:size="{{size}}", {_FILLED}; then {LIST}'
             yield Finding(f"ovf:size {member.size}, as the member is", f"{reference.size}", where, remedy)
 
 
@@ -51,8 +51,8 @@ def _capacity(disk: Disk, package: Package) -> Iterator[Finding]:
     header, declared = package.header, disk.capacity_bytes
     if header and declared is not None and declared != header.virtual_size:
         size = header.virtual_size
-        remedy = f'set ovf:capacity="{size}" ovf:capacityAllocationUnits="byte" and sign again'
-        remedy += f', or write ovf:capacity="{{capacity}}" without a unit, {_BUILD}'
+        remedy = f'set ovf:capacity="{size}" ovf:capacityAllocationUnits="byte"'
+        remedy += f', or ovf:capacity="{{capacity}}" without a unit, {_FILLED}; then {LIST}'
         expected = f"a capacity of {size} bytes, the image's virtual size"
         yield Finding(expected, f"{declared} bytes", disk.where, remedy)
 

@@ -6,12 +6,14 @@ from conformance.checks import contents, image, signature
 from conformance.checks.contents import acl_doubt, members_doubt, of_member, references_doubt, settled
 from conformance.package import Package
 from conformance.package.certificate import Trust
+from conformance.package.commands import LIST
 from conformance.package.header import ACL_PATH
 from conformance.profile import Profile
 from conformance.verdict import Finding, Outcome, counted, not_applicable, not_judged
 
 _MEND_ACL = (
-    f'keep the access list at {ACL_PATH}, with a File of References, and application="THE ID" in its acl element'
+    f'keep the access list at {ACL_PATH}, with a File of References, and application="THE ID" in its acl element; '
+    f"then {LIST}"
 )
 
 
@@ -47,7 +49,7 @@ def _check_acl(package: Package, profile: Profile, trust: Trust) -> Outcome:
     application = package.application
     if application and package.acl and package.acl.application not in ("", application.id):
         expected = f"application={application.id!r}, the descriptor's id"
-        remedy = f'write application="{application.id}" in the acl element, and its topics below that id; sign again'
+        remedy = f'write application="{application.id}" in the acl element, and its topics below that id; then {LIST}'
         findings.append(Finding(expected, package.acl.application[:40], package.acl.where, remedy))
     return settled(findings, acl_doubt(package), f"{ACL_PATH} is this application's")
 

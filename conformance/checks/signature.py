@@ -7,7 +7,6 @@ from cryptography import x509
 from conformance.checks.contents import PARTS, absence, settled
 from conformance.package import Package, chain
 from conformance.package.certificate import (
-    MEND,
     CertificateFile,
     Place,
     Signature,
@@ -17,6 +16,7 @@ from conformance.package.certificate import (
 )
 from conformance.package.chain_names import describe
 from conformance.package.chain_rules import Flaw
+from conformance.package.commands import PACK, SIGN
 from conformance.profile import Profile
 from conformance.verdict import Finding, Outcome, counted, not_judged
 
@@ -79,7 +79,7 @@ def _foreign_name(package: Package, file: CertificateFile, signature: Signature)
     names = sorted({member.name.rpartition(".")[0] + ".mf" for member in parts})
     if signature.manifest not in names:
         expected = f"SHA256({names[0]})= and the signature"
-        yield _at(file, _FIRST, expected, f"SHA256({signature.manifest})=", MEND)
+        yield _at(file, _FIRST, expected, f"SHA256({signature.manifest})=", SIGN)
 
 
 def _mismatch(file: CertificateFile, signature: Signature, name: str, manifest: bytes) -> Finding:
@@ -88,10 +88,10 @@ def _mismatch(file: CertificateFile, signature: Signature, name: str, manifest: 
     owner = _signer(file, signature, manifest)
     if owner is not leaf:
         line = file.places[file.certificates.index(owner)].line
-        remedy = f"put the certificate whose key signed first: move the block of line {line} up to line 2"
+        remedy = f"put the certificate whose key signed first: move the block of line {line} up to line 2; then {PACK}"
         return _at(file, _FIRST, expected, f"one by the key of {describe(owner)}, a later one", remedy)
     seen = f"one that the key of {describe(leaf)} did not make over these bytes"
-    return _at(file, _FIRST, expected, seen, f"the manifest changed, or another key signed it: {MEND}")
+    return _at(file, _FIRST, expected, seen, f"the manifest changed, or another key signed it: {SIGN}")
 
 
 def _signer(file: CertificateFile, signature: Signature, manifest: bytes) -> x509.Certificate:

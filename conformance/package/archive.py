@@ -10,8 +10,9 @@ from io import RawIOBase
 from typing import Protocol
 
 from conformance.errors import SubjectError
+from conformance.package.commands import PACK
 from conformance.package.fault import Fault
-from conformance.package.header import ACL_PATH, BLOCK, PACK, Header, parse, unreadable
+from conformance.package.header import ACL_PATH, BLOCK, Defect, Header, parse, unreadable
 from conformance.profile import Profile
 from conformance.verdict import Finding, counted
 
@@ -166,12 +167,12 @@ class _Walk:
         finding = Finding(expected, seen, where, remedy, (f"package:@{where.rpartition(' ')[2]}",))
         self.faults.append(Fault(requirement, finding))
 
-    def _note_header(self, expected: str, seen: str, where: str) -> None:
+    def _note_header(self, defect: Defect, where: str) -> None:
         """Note what one tar does to many headers as one finding, that of the first of them, which names the others."""
-        told = self._told.get(expected)
+        told = self._told.get(defect.expected)
         if told is None:
-            self._told[expected] = _Told(len(self.faults), seen)
-            return self.note("PKG-001", expected, seen, where)
+            self._told[defect.expected] = _Told(len(self.faults), defect.seen)
+            return self.note("PKG-001", defect.expected, defect.seen, where, defect.remedy)
         told.others.append(where)
         shown = "; ".join(told.others[:_OTHERS_SHOWN]) + ("; …" if len(told.others) > _OTHERS_SHOWN else "")
         text = f"{told.seen}; the same of {counted(len(told.others), 'more header')}: {shown}"
@@ -212,7 +213,7 @@ class _Walk:
     def _record(self, header: Header, at: int) -> None:
         where = f"{header.name!a}, header at byte {at}"
         for defect in header.defects:
-            self._note_header(defect.expected, defect.seen, where)
+            self._note_header(defect, where)
         content = bytearray() if header.size <= _RECORD_MAX else None
         self._digest(header, at, content)
         self._named_elsewhere = self._named_elsewhere or header.names_the_next(bytes(content or b""))
@@ -232,13 +233,13 @@ class _Walk:
     def _judge(self, header: Header, where: str) -> bool:
         """Note the header's defects; whether the member is what its name says."""
         for defect in header.defects:
-            self._note_header(defect.expected, defect.seen, where)
+            self._note_header(defect, where)
         if header.name_defect and not self._named_elsewhere:  # else it is the echo of the record
-            self._note_header(header.name_defect.expected, header.name_defect.seen, where)
+            self._note_header(header.name_defect, where)
         if header.foreign_magic:
             kind = "GNU tar's" if header.foreign_magic == b"ustar  \0" else "another"
             seen = f"{kind} magic {header.foreign_magic.decode('latin-1')!a}"
-            self._note_header("the USTAR magic 'ustar', NUL, '00'", seen, where)
+            self._note_header(Defect("the USTAR magic 'ustar', NUL, '00'", seen), where)
         double = any(member.name == header.name for member in self.members)
         if double and header.regular_file:
             self.note("PKG-001", "every name once", f"{header.name} again", where)

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes as PublicKey
 from cryptography.x509.oid import PublicKeyAlgorithmOID
 
+from conformance.package.commands import PACK, SIGN
 from conformance.package.fault import Fault
 from conformance.package.manifest import describe_line, split_line
 from conformance.profile import Profile
@@ -28,22 +29,29 @@ RD_UNIT = "R&D, not for deployment"
 """The organisational unit of roots that `racs ca` makes: they are of the trust profile rd wherever they are put."""
 _BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 _COLUMNS_MAX = 76  # RFC 7468 2 says 64 for writers, RFC 2045 and older writers 76
-MEND = (
-    "write it with `./racs build-ova`, or: { printf 'SHA256(NAME.mf)= '; openssl dgst -sha256 -sign key.pem NAME.mf | "
-    "od -An -v -tx1 | tr -d ' \\n'; echo; cat leaf.pem intermediate.pem; } > NAME.cert"
-)
+_PEM_ONLY = "sed -n '/-BEGIN CERT/,/-END CERT/p'"
 _MEND_BLOCK = {
-    b"PKCS7": "delete the PKCS#7 block, which VirtualBox's signing tool writes, and append the certificates in it "
-    "as PEM: openssl pkcs7 -print_certs -in block.pem",
-    b"CMS": "delete the CMS block and append the certificates in it as PEM",
+    b"PKCS7": "move the PKCS#7 block, which VirtualBox's signing tool writes, to a file block.pem, append the "
+    f"certificates in it (openssl pkcs7 -print_certs -in block.pem | {_PEM_ONLY} >> NAME.cert), and {PACK}",
+    b"CMS": "move the CMS block to a file block.pem, append the certificates in it (openssl cms -cmsout -noout "
+    f"-inform PEM -in block.pem -certsout more.crt && cat more.crt >> NAME.cert), and {PACK}",
 }
 _MEND_COPY = (
-    "copy the certificate again, as PEM and nothing else: openssl x509 -in signer.crt; then put it in the place of this"
+    "have PEM certificates in signer.crt and nothing else, the leaf first (openssl x509 -in OLD.crt writes one so), "
+    f"then {SIGN}"
+)
+_MEND_MANY = (
+    "keep the leaf and what leads to the root in signer.crt (openssl x509 -noout -subject -issuer -in OLD.crt shows "
+    f"who issued whom), then {SIGN}"
 )
 _MEND_LONG_KEY = (
-    "make a shorter key and have it certified: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072"
+    "have a shorter key certified (openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out signer.key), "
+    f"then {SIGN}"
 )
-_MEND_KEY = "delete it: a private key never leaves its owner. This one is burnt: make another, and another certificate"
+_MEND_KEY = (
+    "delete it: a private key never leaves its owner. This one is burnt: make another (for development: ./racs ca), "
+    f"then {SIGN}"
+)
 
 
 @dataclass(frozen=True)
@@ -137,7 +145,9 @@ class _Reader:
     def read(self) -> CertificateFile:
         if self._lines[-1]:
             end = Place(len(self._lines), sum(map(len, self._lines)) + len(self._lines) - 1)
-            self._fault("a line feed at the end of the last line", "none", "add it: echo >> NAME.cert", place=end)
+            self._fault(
+                "a line feed at the end of the last line", "none", f"add it: echo >> NAME.cert; then {PACK}", place=end
+            )
         else:
             self._lines.pop()
         signature = self._signature()
@@ -161,7 +171,7 @@ class _Reader:
         return Place(max(self._number, 1), self._offset - len(before) - 1 if self._number else 0)
 
     def _fault(
-        self, expected: str, seen: str, remedy: str = MEND, requirement: str = "PKG-006", place: Place | None = None
+        self, expected: str, seen: str, remedy: str = SIGN, requirement: str = "PKG-006", place: Place | None = None
     ) -> None:
         """Note a defect; without a place at the line that was read last."""
         place = place or self._last()
@@ -190,7 +200,7 @@ class _Reader:
         line = self._next()
         begin = _BEGIN.fullmatch(line)
         if begin is None:
-            self._fault("PEM certificates and nothing between them", describe_line(line))
+            self._fault("PEM certificates and nothing between them", describe_line(line), _MEND_COPY)
             while self._number < len(self._lines) and not _BEGIN.fullmatch(self._lines[self._number]):
                 self._next()
             return
@@ -200,7 +210,7 @@ class _Reader:
         whole = self._number < len(self._lines) and self._next() == b"-----END " + label + b"-----"
         if label != b"CERTIFICATE":
             shown = f"a block {label.decode('ascii')!r} from line {first} on"
-            remedy = _MEND_KEY if b"PRIVATE KEY" in label else _MEND_BLOCK.get(label, "delete the block")
+            remedy = self._mend_block(label)
             self._fault("CERTIFICATE blocks only", shown, remedy, place=start)
         elif not whole:
             seen = f"none for the block from line {first} on"
@@ -211,13 +221,17 @@ class _Reader:
         else:
             self._certificate(der, start)
 
+    @staticmethod
+    def _mend_block(label: bytes) -> str:
+        if label.endswith(b"PRIVATE KEY"):
+            return _MEND_KEY
+        other = _MEND_COPY if label.endswith(b" CERTIFICATE") else f"delete the block, and {PACK}"
+        return _MEND_BLOCK.get(label, other)
+
     def _certificate(self, der: bytes, place: Place) -> None:
         if len(self._certificates) == self._certificates_max:
             limit = f"at most {self._certificates_max} certificates"
-            remedy = (
-                "keep the leaf and what leads to the root: openssl x509 -noout -subject -issuer shows who issued whom"
-            )
-            self._fault(limit, "another one", remedy, "PKG-015", place)
+            self._fault(limit, "another one", _MEND_MANY, "PKG-015", place)
             self._number = len(self._lines)
             return
         try:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from conformance.package.certificate import Trust, has_signature_form, public_key
 from conformance.package.chain_names import describe, same, show
 from conformance.package.chain_rules import MEND, Flaw, broken
+from conformance.package.commands import BUILD, PACK
 from conformance.profile import Profile
 
 _WEAK_HASHES = (hashes.MD5, hashes.SHA1)
@@ -130,7 +131,7 @@ def _untrusted(last: x509.Certificate, pool: Sequence[x509.Certificate], trust: 
         return Flaw(last, expected, f"{issuer} and those below it signed one another, in a circle", MEND)
     if any(same(other.subject, last.issuer) for other in pool):
         return Flaw(last, expected, f"{issuer} is there, but its key did not sign this one", MEND)
-    remedy = f"append the certificate of {issuer} to the .cert, or {MEND}"
+    remedy = f"append the certificate of {issuer} (cat issuer.crt >> NAME.cert) and {PACK}; or {MEND}"
     return Flaw(last, expected, f"the issuer {issuer} is neither there nor a root", remedy)
 
 
@@ -151,7 +152,7 @@ def weaknesses(chain: Chain, profile: Profile) -> tuple[Flaw, ...]:
         root = certificate is chain.certificates[-1] and (chain.trusted or certificate.issuer == certificate.subject)
         weak = "" if root else _weak_digest(certificate)
         if weak:
-            remedy = "have the certificate issued again with SHA-256"
+            remedy = f"have the certificate issued again with SHA-256, and sign again with it: {BUILD}"
             found.append(Flaw(certificate, "a signature over SHA-2", weak, remedy))
     return tuple(found)
 
@@ -167,7 +168,7 @@ def _weak_digest(certificate: x509.Certificate) -> str:
 def _formless_key(leaf: x509.Certificate) -> Iterator[Flaw]:
     """RFC 4055 1.2: such a key signs with PSS alone, and the package's format has PKCS#1 v1.5 alone."""
     if isinstance(public_key(leaf), rsa.RSAPublicKey) and not has_signature_form(leaf):
-        remedy = "use a plain RSA key (openssl genpkey -algorithm RSA), or P-256"
+        remedy = f"use a plain RSA key (openssl genpkey -algorithm RSA), or P-256, and sign again: {BUILD}"
         yield Flaw(leaf, "a key whose signatures the package has a form for", "RSASSA-PSS only", remedy)
 
 
@@ -184,14 +185,15 @@ def _weak_key(certificate: x509.Certificate, profile: Profile) -> Iterator[Flaw]
         seen = f"a key of another kind ({certificate.public_key_algorithm_oid.dotted_string})"
     if seen:
         remedy = (
-            "make a new key and certificate: ./racs ca, or openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072"
+            "have a new key certified (openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072 -out signer.key), "
+            f"or make both for development (./racs ca), and sign again: {BUILD}"
         )
         yield Flaw(certificate, f"RSA of {bits_min} bits or more, {' or '.join(curves)}", seen, remedy)
 
 
 def expiring(chain: Chain, days: float, at: datetime) -> tuple[Flaw, ...]:
     """The chain's certificates that end within so many days (PKG-009)."""
-    remedy = "renew the certificate and sign the package again before it ends"
+    remedy = f"renew the certificate and sign again before it ends: {BUILD}"
     return tuple(
         Flaw(
             certificate,

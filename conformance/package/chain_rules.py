@@ -14,8 +14,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from conformance.package.certificate import RD_UNIT, Trust
 from conformance.package.chain_names import describe, outside, same
+from conformance.package.commands import BUILD
 
-MEND = "sign with a certificate of the platform's owner for this trust profile, or make one for development: ./racs ca"
+MEND = (
+    "sign with a certificate of the platform's owner for this trust profile, or with one for development, which "
+    f"./racs ca makes: {BUILD}"
+)
 # Critical extensions that the rules below know, or that cannot forbid anything here (no name or policy is asked for).
 _KNOWN_CRITICAL = {
     ExtensionOID.BASIC_CONSTRAINTS,
@@ -52,7 +56,9 @@ def broken(path: Sequence[x509.Certificate], trust: Trust) -> tuple[Flaw, ...]:
         for extension in extensions:  # RFC 5280 6.1.4 (o), 6.1.5 (f)
             if extension.critical and extension.oid not in _KNOWN_CRITICAL:
                 seen = f"critical extension {extension.oid.dotted_string}"
-                remedy = "this suite does not process it, so it must not pass over it: use a certificate without it"
+                remedy = (
+                    f"sign with a certificate without it, for what is not processed must not be passed over: {BUILD}"
+                )
                 found.append(Flaw(certificate, "critical extensions that are processed", seen, remedy))
         found += _unfit_issuer(path, depth, extensions) if depth else _unfit_leaf(certificate, extensions)
         found += _outside(path[:depth], certificate, extensions)
@@ -63,7 +69,7 @@ def _of_other_profile(root: x509.Certificate, trust: Trust) -> Iterator[Flaw]:
     """Contract 1: a root of another trust profile, which a root for R&D stays wherever it is put."""
     units = root.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
     if trust.profile != "rd" and root in trust.roots and RD_UNIT in [unit.value for unit in units]:
-        remedy = f"sign with a certificate of the platform's owner; take this root out of the {trust.profile} roots"
+        remedy = f"take this root out of the {trust.profile} roots, and sign by the platform's owner: {BUILD}"
         seen = f"{describe(root)}, which names itself {RD_UNIT!r}"
         yield Flaw(root, f"a root of the trust profile {trust.profile!r}", seen, remedy)
 
@@ -72,7 +78,7 @@ def _out_of_time(certificate: x509.Certificate, trust: Trust) -> Iterator[Flaw]:
     """RFC 5280 6.1.3 (a)(2), both ends included (4.1.2.5)."""
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if not begin <= trust.at <= end:
-        remedy = "sign the package again with a certificate that is valid: the format has no time stamp"
+        remedy = f"sign again with a certificate that is valid, as the format has no time stamp: {BUILD}"
         expected = f"valid on {trust.at:%Y-%m-%d %H:%M} UTC"
         yield Flaw(certificate, expected, f"valid from {begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}", remedy)
 

@@ -28,6 +28,12 @@ class Descriptor:
     usable: bool = False
     prefix: str = "ovf"
     """The document's own for the namespace of OVF, for texts that are to be pasted into it."""
+
+    def file_element(self, identity: str, href: str) -> str:
+        """A File to be pasted into its References; identity gets a number where another File has it."""
+        taken = {reference.id for reference in self.references}
+        free = next(name for name in (identity, *map(f"{identity}-{{}}".format, count(2))) if name not in taken)
+        return f'<{self.prefix}:File {self.prefix}:id="{free}" {self.prefix}:href="{href}"/>'
     places: Mapping[str, str] = field(default_factory=dict)
     """Where the parts of the application section stand, by local name, for findings about a part as a whole."""
 

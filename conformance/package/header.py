@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 from conformance.errors import SubjectError
+from conformance.package.commands import BUILD, LIST, PACK
 
 BLOCK = 512
 ACL_PATH = "auth/acl.xml"
@@ -17,6 +18,11 @@ _CHECKSUM = re.compile(rb"([0-7]{6})(?:\x00 | \x00)|([0-7]{7})\x00")
 _SIZE = re.compile(rb"([0-7]{11})[\x00 ]")
 _NUMBERS = re.compile(rb"[0-7 \x00]*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_TOO_LARGE = (
+    "a file in USTAR has 8 GiB - 1 at most: make the image smaller "
+    "(qemu-img convert -O qcow2 -c OLD.qcow2 IMAGE.qcow2), "
+    f'write ovf:size="{{size}}" in the descriptor, and build it again: {BUILD}'
+)
 _ALLOWED_NAME = f"a name of letters, digits, '.', '_' and '-' that begins with a letter or digit, or {ACL_PATH}"
 _MAGIC = b"ustar\x0000"  # with its version
 _RECORDS = (b"x", b"g", b"L", b"K")
@@ -34,12 +40,6 @@ _TYPES = {
     b"K": "a GNU long link name",
     b"S": "a GNU sparse file",
 }
-WITHOUT_ACL = " (without the last where the app does not use the bus)"
-TAR = (  # -h: files in place of symbolic links
-    "tar --format=ustar -h --owner=0 --group=0 -cf NAME.ova NAME.ovf NAME.mf NAME.cert IMAGE.qcow2 auth/acl.xml"
-    + WITHOUT_ACL
-)
-PACK = f"pack it again with `./racs build-ova`, or: {TAR}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class Defect:
 
     expected: str
     seen: str
+    remedy: str = PACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,9 @@ class Header:
         not belong here by any name."""
         if self.regular_name or self.is_record or self.type == b"5":
             return None
-        return Defect(_ALLOWED_NAME, ascii(self.name) if self.name else "an empty name")
+        packed_by_path = _NAME.fullmatch(self.name.removeprefix("./")) or self.name == f"./{ACL_PATH}"
+        remedy = PACK if packed_by_path else f"give the file another name, in References too, and {LIST}"
+        return Defect(_ALLOWED_NAME, ascii(self.name) if self.name else "an empty name", remedy)
 
     def names_the_next(self, content: bytes) -> bool:
         """Whether a record with this content gives the next member another name than its header: GNU's long name, and
@@ -102,7 +105,8 @@ def parse(block: bytes, at: int) -> Header:
     size = _SIZE.fullmatch(block[124:136])
     if size is None:
         shown = ascii(block[124:136].decode("latin-1"))
-        raise unreadable("a size of 11 octal digits", f"{shown} (GNU base-256, a negative or a broken size)", where)
+        seen = f"{shown} (GNU base-256, a negative or a broken size)"
+        raise unreadable("a size of 11 octal digits", seen, where, _TOO_LARGE if block[124] & 0x80 else PACK)
     kind = block[156:157]
     if kind == b"S":
         raise unreadable("regular files only", _TYPES[kind], where)

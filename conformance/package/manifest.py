@@ -4,16 +4,13 @@
 import re
 from dataclasses import dataclass
 
+from conformance.package.commands import LIST
 from conformance.package.fault import Fault
 from conformance.verdict import Finding
 
 _LINE = re.compile(rb"SHA256\(([^()\x00-\x1f\x7f-\xff]+)\)= ([0-9a-f]+|[0-9A-F]+)")
 _DIGEST_DIGITS = 64
 _FAULTS_MAX = 10  # more are the echo of the first
-MEND = (
-    "write it with `./racs build-ova`, or: for f in NAME.ovf IMAGE.qcow2 auth/acl.xml; do "
-    'printf "SHA256(%s)= %s\\n" "$f" "$(sha256sum < "$f" | cut -c1-64)"; done > NAME.mf (then sign it again)'
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ class _Line:
 
 def _fault(expected: str, seen: str, name: str, line: int, offset: int) -> Fault:
     where = f"{name}, line {line} (byte {offset})"
-    return Fault("PKG-004", Finding(expected, seen, where, MEND, (f"package:{name}@{offset}",)))
+    return Fault("PKG-004", Finding(expected, seen, where, LIST, (f"package:{name}@{offset}",)))
 
 
 @dataclass(frozen=True, slots=True)
