@@ -22,7 +22,7 @@ LEAST = {
     "manifest": (44, 2),
     "certificate": (76, 22),
     "xml": (44, 20),
-    "descriptor": (237, 59),
+    "descriptor": (240, 59),
     "rules": (54, 15),
     "acl": (57, 7),
     "image": (103, 27),

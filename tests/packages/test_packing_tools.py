@@ -1,21 +1,23 @@
 """Packages that other tools packed and signed: GNU tar, bsdtar, Python's tarfile, openssl."""
 
 import os
+import re
 import shutil
 import subprocess
 import tarfile
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from corpus import Case, build
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from judging import CATALOGUE, TRUST, failing
+from judging import TRUST, failing
 from package_parts import LEAF, MIDDLE, NOW, ROOT, Entry, PrivateKey, issue, pem, write_tar
 
-from conformance.package import commands
+from conformance.package import certificate, header, manifest
 from conformance.package.certificate import Trust
 
 
@@ -67,6 +69,26 @@ def test_bsdtar(form: str, expected: set[str], tmp_path: Path) -> None:
     assert checked(tmp_path) == expected
 
 
+_COMMIT = "git init -q && git add FILES && git -c user.name=x -c user.email=x@example.org commit --no-gpg-sign -qm x"
+OTHER_PACKERS = {
+    "busybox": ("busybox tar -cf app.ova FILES", {"PKG-001"}),  # GNU's magic
+    "bsdcpio, ustar": ("printf '%s\\n' FILES | bsdcpio -o -H ustar >app.ova", set()),
+    "bsdcpio, pax": ("printf '%s\\n' FILES | bsdcpio -o -H pax >app.ova", {"PKG-001"}),
+    "bsdcpio, no tar": ("printf '%s\\n' FILES | bsdcpio -o -H newc >app.ova", {"PKG-001"}),
+    "bsdtar, a zip": ("bsdtar --format=zip -cf app.ova FILES", {"PKG-001"}),
+    "bsdtar, compressed": ("bsdtar --format=ustar -czf app.ova FILES", {"PKG-001"}),
+    # a pax header with the commit, and members in the order of names
+    "git": (f"{_COMMIT} && git archive -o app.ova --format=tar HEAD FILES", {"PKG-001", "PKG-002"}),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_PACKERS)
+def test_other_packers(name: str, tmp_path: Path) -> None:
+    command, expected = OTHER_PACKERS[name]
+    run("sh", "-ec", command.replace("FILES", " ".join(unpack(tmp_path))), folder=tmp_path)
+    assert checked(tmp_path) == expected
+
+
 @pytest.mark.parametrize(
     ("form", "expected"),
     [(tarfile.USTAR_FORMAT, set()), (tarfile.GNU_FORMAT, {"PKG-001"}), (tarfile.PAX_FORMAT, {"PKG-001"})],
@@ -89,13 +111,34 @@ def write_key(path: Path, key: PrivateKey) -> None:
 def test_the_remedies_commands_make_a_good_package(kind: str, tmp_path: Path) -> None:
     leaf = replace(LEAF, kind=kind)
     unpack(tmp_path)
-    write_key(tmp_path / "signer.key", leaf.key)
-    (tmp_path / "signer.crt").write_bytes(pem(issue(leaf, MIDDLE)) + pem(issue(MIDDLE, ROOT)))
-    for text in (commands.LIST, commands.SIGN, commands.PACK):  # the first makes all of it anew
-        command = text.partition("or: ")[2].removesuffix(commands.WITHOUT_ACL)
-        run("sh", "-c", command.replace("NAME", "app").replace("IMAGE", "disk"), folder=tmp_path)
-        assert checked(tmp_path) == set()
-    assert commands.TAR.replace("NAME", "app").replace("IMAGE", "disk") in CATALOGUE["PKG-001"].remedy
+    write_key(tmp_path / "key.pem", leaf.key)
+    (tmp_path / "leaf.pem").write_bytes(pem(issue(leaf, MIDDLE)))
+    (tmp_path / "intermediate.pem").write_bytes(pem(issue(MIDDLE, ROOT)))
+    run("sh", "-c", _command("manifest"), folder=tmp_path)
+    run("sh", "-c", _command("certificate"), folder=tmp_path)
+    run("sh", "-c", _command("header"), folder=tmp_path)
+    assert checked(tmp_path) == set()
+
+
+def _command(module: str) -> str:
+    """The shell command in a remedy, with this package's names."""
+    text = {"manifest": manifest.MEND, "certificate": certificate.MEND, "header": header.PACK}[module]
+    command = re.sub(r" \([^()]*\)$", "", text.partition("or: ")[2])
+    return command.replace("NAME", "app").replace("IMAGE", "disk")
+
+
+def test_a_shell_script_alone_makes_a_good_package(tmp_path: Path) -> None:
+    """Keys, chain, manifest, signature and archive by openssl and GNU tar; only the descriptor is ours."""
+    unpack(tmp_path)
+    for name in ("app.mf", "app.cert"):
+        (tmp_path / name).unlink()
+    made = tmp_path / "made"
+    made.mkdir()
+    files = (tmp_path / name for name in ("app.ovf", "disk.qcow2", "auth/acl.xml"))
+    run("sh", str(Path(__file__).with_name("pack_by_hand.sh")), *map(str, files), folder=made)
+    root = x509.load_pem_x509_certificate((made / "root.pem").read_bytes())
+    assert checked(made, Trust("rd", (root,), datetime.now(UTC))) == set()
+    assert checked(made, Trust("rd", (issue(ROOT),), datetime.now(UTC))) == {"PKG-007"}
 
 
 def test_openssl_s_own_root_and_leaf(tmp_path: Path) -> None:
