@@ -1,7 +1,6 @@
 """Packages that other tools packed and signed: GNU tar, bsdtar, Python's tarfile, openssl."""
 
 import os
-import re
 import shutil
 import subprocess
 import tarfile
@@ -14,10 +13,10 @@ import pytest
 from corpus import Case, build
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from judging import TRUST, failing
+from judging import CATALOGUE, TRUST, failing
 from package_parts import LEAF, MIDDLE, NOW, ROOT, Entry, PrivateKey, issue, pem, write_tar
 
-from conformance.package import certificate, header, manifest
+from conformance.package import commands
 from conformance.package.certificate import Trust
 
 
@@ -111,20 +110,13 @@ def write_key(path: Path, key: PrivateKey) -> None:
 def test_the_remedies_commands_make_a_good_package(kind: str, tmp_path: Path) -> None:
     leaf = replace(LEAF, kind=kind)
     unpack(tmp_path)
-    write_key(tmp_path / "key.pem", leaf.key)
-    (tmp_path / "leaf.pem").write_bytes(pem(issue(leaf, MIDDLE)))
-    (tmp_path / "intermediate.pem").write_bytes(pem(issue(MIDDLE, ROOT)))
-    run("sh", "-c", _command("manifest"), folder=tmp_path)
-    run("sh", "-c", _command("certificate"), folder=tmp_path)
-    run("sh", "-c", _command("header"), folder=tmp_path)
-    assert checked(tmp_path) == set()
-
-
-def _command(module: str) -> str:
-    """The shell command in a remedy, with this package's names."""
-    text = {"manifest": manifest.MEND, "certificate": certificate.MEND, "header": header.PACK}[module]
-    command = re.sub(r" \([^()]*\)$", "", text.partition("or: ")[2])
-    return command.replace("NAME", "app").replace("IMAGE", "disk")
+    write_key(tmp_path / "signer.key", leaf.key)
+    (tmp_path / "signer.crt").write_bytes(pem(issue(leaf, MIDDLE)) + pem(issue(MIDDLE, ROOT)))
+    for text in (commands.LIST, commands.SIGN, commands.PACK):  # the first makes all of it anew
+        command = text.partition("or: ")[2].removesuffix(commands.WITHOUT_ACL)
+        run("sh", "-c", command.replace("NAME", "app").replace("IMAGE", "disk"), folder=tmp_path)
+        assert checked(tmp_path) == set()
+    assert commands.TAR.replace("NAME", "app").replace("IMAGE", "disk") in CATALOGUE["PKG-001"].remedy
 
 
 def test_a_shell_script_alone_makes_a_good_package(tmp_path: Path) -> None:
