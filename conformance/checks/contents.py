@@ -142,9 +142,7 @@ def strangers(package: Package) -> Iterator[Stranger]:
             continue
         if member.name not in referenced:
             seen = f"{member.name}, to which no File of References points"
-            prefix = package.descriptor.prefix
-            entry = f'<{prefix}:File {prefix}:id="acl" {prefix}:href="{ACL_PATH}"/>'
-            entry = f"add {entry} to References, and {LIST}"
+            entry = f"add {package.descriptor.file_element('acl', ACL_PATH)} to References, and {LIST}"
             remedy = entry if member.name == ACL_PATH else _leave_out(member, package)
             yield Stranger("only files that the descriptor references", seen, member, remedy)
         elif images and member.name not in images and member.name != ACL_PATH:

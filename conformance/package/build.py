@@ -6,7 +6,7 @@ It writes what contract 1 says, and refuses what would contradict itself; whethe
 import hashlib
 import re
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -70,7 +70,7 @@ def build_ova(request: BuildRequest, profile: Profile, target: BinaryIO) -> None
     text = text.replace(b"{capacity}", b"%d" % image.virtual_size)
     described = descriptor.read(text, profile)
     reference = _judge_image(described, image)
-    _judge_files(described.references, reference, request.acl)
+    _judge_files(described, reference, request.acl)
     digests = [(f"{request.name}.ovf", hashlib.sha256(text).hexdigest())]
     for file in described.references:
         granted = hashlib.sha256(request.acl or b"").hexdigest()
@@ -159,9 +159,9 @@ def _image_of(described: Descriptor) -> tuple[Disk, Reference]:
     raise SubjectError(finding.expected, finding.seen, finding.where, finding.remedy, fault.requirement)
 
 
-def _judge_files(references: Sequence[Reference], image: Reference, granted: bytes | None) -> None:
+def _judge_files(described: Descriptor, image: Reference, granted: bytes | None) -> None:
     """Files are the image and, for an app on the bus, auth/acl.xml; nothing is packed that is not declared."""
-    for reference in references:
+    for reference in described.references:
         if reference is image and _NAME.fullmatch(image.href) and len(image.href) <= 100:
             continue
         if reference.href != acl.PATH or granted is None:
@@ -172,8 +172,8 @@ def _judge_files(references: Sequence[Reference], image: Reference, granted: byt
         if reference.size not in (None, len(granted)):
             remedy = "correct ovf:size or leave it out"
             raise SubjectError(f'ovf:size="{len(granted)}"', str(reference.size), acl.PATH, remedy, "PKG-003")
-    if granted is not None and all(reference.href != acl.PATH for reference in references):
-        remedy = f'add <ovf:File ovf:id="acl" ovf:href="{acl.PATH}"/> to References'
+    if granted is not None and all(reference.href != acl.PATH for reference in described.references):
+        remedy = f"add {described.file_element('acl', acl.PATH)} to References"
         raise SubjectError(f"{acl.PATH} in References", "no File for it", "descriptor", remedy, "PKG-003")
 
 

@@ -5,6 +5,7 @@ parse within bounds -> what is understood, and the schema -> hardware -> files a
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain, count
 
 from conformance.application import Application
 from conformance.package.disk import Disk, Reference
@@ -29,13 +30,15 @@ class Descriptor:
     prefix: str = "ovf"
     """The document's own for the namespace of OVF, for texts that are to be pasted into it."""
 
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Where the parts of the application section stand, by local name, for findings about a part as a whole."""
+
     def file_element(self, identity: str, href: str) -> str:
         """A File to be pasted into its References; identity gets a number where another File has it."""
         taken = {reference.id for reference in self.references}
-        free = next(name for name in (identity, *map(f"{identity}-{{}}".format, count(2))) if name not in taken)
+        names = chain([identity], (f"{identity}-{number}" for number in count(2)))
+        free = next(name for name in names if name not in taken)
         return f'<{self.prefix}:File {self.prefix}:id="{free}" {self.prefix}:href="{href}"/>'
-    places: Mapping[str, str] = field(default_factory=dict)
-    """Where the parts of the application section stand, by local name, for findings about a part as a whole."""
 
 
 def read(data: bytes, profile: Profile) -> Descriptor:

@@ -19,7 +19,7 @@ from conformance import profile as profiles
 from conformance.checks.descriptor import CHECKS as DESCRIPTOR_CHECKS
 from conformance.checks.package import CHECKS as PACKAGE_CHECKS
 from conformance.errors import SubjectError
-from conformance.package import open_package
+from conformance.package import descriptor, open_package
 from conformance.package.build import BuildRequest, Signer, build_ova, sign_manifest
 from conformance.package.certificate import Trust
 from conformance.verdict import Verdict
@@ -131,6 +131,24 @@ def test_parts_that_contradict_each_other(edit: object, expected: str) -> None:
     assert expected in caught.value.expected
     assert caught.value.remedy
     assert target.getvalue() == b""
+
+
+@pytest.mark.parametrize("prefix", ["ovf", "o"])
+@pytest.mark.parametrize("identity", ["image", "acl"])
+def test_the_file_element_that_is_missing_can_be_pasted(prefix: str, identity: str) -> None:
+    """With an id that is free, and the descriptor's own prefix."""
+    text = GOON.replace(b'<ovf:File ovf:id="acl" ovf:href="auth/acl.xml"/>', b"")
+    text = text.replace(b'"image"', f'"{identity}"'.encode())
+    text = text.replace(b"ovf:/disk", b"@").replace(b"ovf:", prefix.encode() + b":").replace(b"@", b"ovf:/disk")
+    text = text.replace(b"xmlns:ovf", b"xmlns:" + prefix.encode())
+    with pytest.raises(SubjectError) as caught:
+        build(replace(request(), descriptor=text))
+    element = caught.value.remedy.removeprefix("add ").removesuffix(" to References")
+    end = f"</{prefix}:References>".encode()
+    mended = text.replace(end, element.encode() + end)
+    build(replace(request(), descriptor=mended))
+    filled = mended.replace(b"{size}", b"7").replace(b"{capacity}", b"7")
+    assert [fault for fault in descriptor.read(filled, PROFILE).faults if fault.requirement == "DSC-001"] == []
 
 
 def test_all_that_is_wrong_about_the_image_is_told_at_once() -> None:

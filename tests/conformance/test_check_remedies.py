@@ -37,6 +37,8 @@ ADVICE = (
     Advice("ACL without a File, another prefix", "PKG-003", '<o:File o:id="acl" o:href="auth/acl.xml"/>',
            (descriptor(_ACL_FILE, ""), descriptor("ovf:", "o:"), descriptor("xmlns:ovf", "xmlns:o"),
             descriptor(">o:/disk/", ">ovf:/disk/"))),
+    Advice("ACL without a File, its id taken", "PKG-003", '<ovf:File ovf:id="acl-2" ovf:href="auth/acl.xml"/>',
+           (descriptor(_ACL_FILE, ""), descriptor('"image"', '"acl"'))),
     Advice("href of a path", "PKG-010", 'ovf:href="disk.qcow2"', (descriptor('href="disk', 'href="./disk'),)),
     Advice("href and size", "PKG-010", 'ovf:href="disk.qcow2"',
            (descriptor('href="disk', 'href="./disk'), descriptor('ovf:size="{size}"', 'ovf:size="7"')), findings=2),
