@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import lzma
 import random
 import struct
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from conformance.errors import SubjectError
 from conformance.inspection import cpio, lvm
 from conformance.inspection.accounts import candidates, cost_ms, read_fields, too_dear
+from conformance.inspection.journal import holds_changes
 from conformance.inspection.ownership import dpkg_digest, rpm_digest
 from conformance.inspection.partitions import Partition, read_partitions
 from conformance.inspection.signatures import identify, label_of
@@ -145,6 +147,14 @@ def test_lvm_that_is_damaged_raises_subject_errors_only(at: int, value: bytes) -
     with suppress(SubjectError):
         for volume in lvm.read_logical_volumes([lvm.read_physical_volume(reader(data))]):
             volume.read(0, 10)
+
+
+@pytest.mark.parametrize(("name", "waits"), [("xfs-killed", True), ("xfs-unmounted", False)])
+def test_xfs_logs_as_linux_leaves_them(name: str, waits: bool) -> None:
+    """Linux 6.1 wrote to both; the machine of the one was killed behind a sync, the other was unmounted. The log of
+    xfs_logprint says the same."""
+    data = lzma.decompress((VECTORS / f"{name}.img.xz").read_bytes())
+    assert identify(reader(data)) == "xfs" and holds_changes("xfs", reader(data)) is waits
 
 
 def newc(files: dict[str, bytes], mode: int = 0o100644) -> bytes:

@@ -28,7 +28,7 @@ from harness.inspection.look import CPU_S
 pytestmark = pytest.mark.skipif(bool(missing_tools()), reason=f"needs {', '.join(missing_tools())}")
 
 IDS = ("IMG-001", "IMG-002", "IMG-003", "IMG-004", "IMG-005")
-VECTOR = Path(__file__).parents[1] / "conformance" / "vectors" / "lvm2.img.gz"
+VECTORS = Path(__file__).parents[1] / "conformance" / "vectors"
 MARK = b"c2VjcmV0LW1hcmstdGhhdC1tdXN0LW5vdC1iZS1zaG93bi1hbnl3aGVyZQ"  # part of every secret below
 PEM = b"-----BEGIN %sPRIVATE KEY-----\n" + MARK + b"\n-----END %sPRIVATE KEY-----\n"
 
@@ -255,7 +255,7 @@ def test_a_system_on_logical_volumes(bench: Workbench) -> None:
         {**RED_HAT, "etc/fstab": b"/dev/mapper/vg--one-home--dir /home ext4 defaults 0 0\n"}
     ).path.read_bytes()
     home = bench.ext({"app/key": PEM % (b"", b"")}).path.read_bytes()
-    pool = bench.raw(gzip.decompress(VECTOR.read_bytes()), mib=256, kind=0x8E)
+    pool = bench.raw(gzip.decompress((VECTORS / "lvm2.img.gz").read_bytes()), mib=256, kind=0x8E)
     with pool.path.open("r+b") as file:
         for at, data in ((1, root[: 20 << 20]), (61, root[20 << 20 :]), (21, home)):
             file.seek(at << 20)
@@ -311,17 +311,8 @@ def _dirty_ext(bench: Workbench) -> Part:
 
 
 def _dirty_xfs(bench: Workbench) -> Part:
-    """Behind the record of the unmount another one, of a transaction."""
-    part = bench.xfs(RED_HAT)
-    data = part.path.read_bytes()
-    at = data.index(b"\xfe\xed\xba\xbe")
-    record = bytearray(data[at : at + 1024])
-    record[20:24] = (2).to_bytes(4, "big")  # its block
-    record[512 + 9] = 0
-    with part.path.open("r+b") as file:
-        file.seek(at + 1024)
-        file.write(record)
-    return part
+    """Of 20 MiB; Linux 6.1 wrote files to it, with a sync, and its machine was killed."""
+    return bench.raw(lzma.decompress((VECTORS / "xfs-killed.img.xz").read_bytes()), mib=20)
 
 
 @pytest.mark.parametrize("make", [_dirty_ext, _dirty_xfs])
