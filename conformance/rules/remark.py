@@ -1,11 +1,10 @@
-"""What may be said of offload rules, and the questions that it comes from."""
+"""What may be said of offload rules, whoever says it."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from conformance.rules.analysis import Budget, Fields, satisfying_packet
-from conformance.rules.expression import And, Comparison, Expression, Membership, Not, Or
-from conformance.rules.simplification import simplified
+from conformance.rules.expression import Comparison
+from conformance.rules.regions import Fields
 
 Kind = Literal[
     "never matches", "IPv6 only", "matches everything", "dead part", "idle part", "ports of any protocol", "overlap",
@@ -37,25 +36,6 @@ class Remark:
     def broken(self) -> bool:
         """Whether a rule with it fails DSC-005; else it is suspicious only."""
         return self.kind in _BROKEN
-
-
-def ask(budget: Budget, *parts: Expression) -> Fields | None:
-    """A packet that satisfies all parts, or None. Raises Undecided."""
-    whole = And(parts)
-    budget.spend(_size(whole))
-    return satisfying_packet(simplified(whole), budget=budget)
-
-
-def _size(expression: Expression) -> int:
-    match expression:
-        case And(operands) | Or(operands):
-            return sum(map(_size, operands))
-        case Not(operand):
-            return _size(operand)
-        case Membership(_, choices):
-            return 1 + len(choices) // 4  # gathering one is quicker than comparing it
-        case Comparison():
-            return 1
 
 
 def quoted(text: str, most: int = _QUOTED_MAX) -> str:

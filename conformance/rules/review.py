@@ -6,11 +6,11 @@ Every statement is exact (`analysis`) or is not made: what is too large to be de
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from conformance.rules.analysis import Budget, Undecided, matches_everything
+from conformance.rules.boxes import Budget, Undecided
 from conformance.rules.expression import And, Comparison, Expression, Membership, Not, Or, fields
 from conformance.rules.language import Located, locate, point_at
-from conformance.rules.remark import IPV4, Kind, Remark, ask, quoted, undecided
-from conformance.rules.simplification import intervals, simplified
+from conformance.rules.regions import Space, spans
+from conformance.rules.remark import IPV4, Kind, Remark, quoted, undecided
 
 _ADDRESSES, _PORTS = {"src_ip", "dst_ip"}, {"src_port", "dst_port"}
 _NOTHING = Membership("ip_version", ())  # holds for no packet
@@ -26,17 +26,18 @@ class _Given:
 
 def judge_rule(text: str, budget: Budget | None = None) -> tuple[Remark, ...]:
     """Why one rule is broken, one remark at most; or that it is undecided. Raises SubjectError as `parse`."""
+    whole = locate(text)
     try:
-        return tuple(_Review(text, budget or Budget()).faults(locate(text)))
+        return tuple(_Review(text, whole, budget or Budget()).faults(whole))
     except Undecided:
         return (undecided(point_at(text, 0, len(text))),)
 
 
 def review_rule(text: str, budget: Budget | None = None) -> tuple[Remark, ...]:
     """What is suspicious of a rule that is not broken, in the order of its text. Raises as `judge_rule`."""
-    found, last = list[Remark](), tuple[Remark, ...]()
+    whole, found, last = locate(text), list[Remark](), tuple[Remark, ...]()
     try:
-        _Review(text, budget or Budget()).look_through(locate(text), found)
+        _Review(text, whole, budget or Budget()).look_through(whole, found)
     except Undecided:  # what was found before is true all the same
         last = (undecided(point_at(text, 0, len(text))),)
     return (*sorted(found, key=lambda remark: remark.begin), *last)
@@ -45,18 +46,17 @@ def review_rule(text: str, budget: Budget | None = None) -> tuple[Remark, ...]:
 class _Review:
     """One rule's text."""
 
-    def __init__(self, text: str, budget: Budget) -> None:
+    def __init__(self, text: str, whole: Located, budget: Budget) -> None:
         self._text = text
-        self._budget = budget
+        self._space = Space(whole.expression, budget=budget)
 
     def faults(self, whole: Located) -> Iterator[Remark]:
         expected, remedy = "a rule that selects some IPv4 packets", "correct the condition, or delete the rule"
-        plain = simplified(whole.expression)
-        if not self._never(IPV4, plain):
-            if matches_everything(plain, 4, self._budget):
+        if not self._never(IPV4, whole.expression):
+            if self._never(IPV4, Not(whole.expression)):
                 expected, remedy = "rules that leave some traffic alone", "select only the traffic that the app is for"
                 yield self._remark("matches everything", expected, "all IPv4 packets selected", remedy, whole)
-        elif not self._never(plain):
+        elif not self._never(whole.expression):
             seen, remedy = "one that selects IPv6 packets only", "apps of this profile are IPv4: all else bypasses them"
             yield self._remark("IPv6 only", expected, seen, remedy, whole)
         else:
@@ -153,7 +153,7 @@ class _Review:
         return located, "what else is asked rules it out" if given else ""
 
     def _never(self, *parts: Expression) -> bool:
-        return ask(self._budget, *parts) is None
+        return self._space.packet(*parts) is None
 
     def _words(self, located: Located) -> str:
         return self._text[located.begin : located.end]
@@ -182,7 +182,7 @@ def _leaves(located: Located) -> Iterator[Located]:
 def _reason_alone(expression: Expression) -> str:
     if not isinstance(expression, Comparison | Membership):
         return ""
-    if not intervals(expression):
+    if not spans(expression):
         return "the range ends below its beginning" if isinstance(expression, Membership) else "there is no such value"
     if expression.field == "ip_version":
         return "there are IP versions 4 and 6 only"

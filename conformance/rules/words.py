@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 from typing import Any
 
-from conformance.rules.analysis import Fields
 from conformance.rules.expression import FIELDS, And, Expression, Membership, Not, Or
 from conformance.rules.language import PROTOCOLS
+from conformance.rules.regions import Fields
 from conformance.rules.simplification import SIX, Interval, complement, intervals, simplified
 
 _SHOWN = 8  # of many values, before they are only counted

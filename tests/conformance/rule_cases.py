@@ -6,8 +6,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from hypothesis import strategies as st
 
 from conformance.packet import WITH_PORTS, Packet
-from conformance.rules.analysis import Fields
 from conformance.rules.expression import FIELDS, And, Comparison, Expression, Membership, Not, Or, Range
+from conformance.rules.regions import Fields
 
 
 def packet(**fields: object) -> Packet:

@@ -10,10 +10,7 @@ from rule_cases import PORT_EXPRESSIONS, PORT_WORLD, as_packet
 
 from conformance.application import Rule
 from conformance.rules.analysis import (
-    VALUES_MAX,
-    Budget,
     DrivenFlow,
-    Undecided,
     can_match,
     matches_everything,
     plan_flows,
@@ -21,6 +18,7 @@ from conformance.rules.analysis import (
     satisfying_packet,
     served_ports,
 )
+from conformance.rules.boxes import VALUES_MAX, Budget, Undecided
 from conformance.rules.expression import And, Expression, Not, Or, evaluate, mirrored
 from conformance.rules.language import CHARACTERS_MAX, parse
 
@@ -84,11 +82,14 @@ def test_what_matches_everything(text: str, everything: bool, of_four: bool) -> 
     assert matches_everything(parse(text), 4) is of_four
 
 
-def test_intricate_expressions_are_undecided_not_guessed() -> None:
+def test_an_expression_of_many_choices_is_decided_and_not_guessed() -> None:
     ports = [f"(src_port == {2 * n} || dst_port == {3 * n + 1})" for n in range(1, 60)]
     lengths = [f"(dscp == {n % 60} || length == {n + 100})" for n in range(1, 40)]
+    assert satisfying_packet(parse(" && ".join([*ports, *lengths]))) is None
+    found = satisfying_packet(parse(" && ".join(f"!{one}" for one in [*ports, *lengths])))
+    assert found and all(not evaluate(parse(one), as_packet(found)) for one in [*ports, *lengths])
     with pytest.raises(Undecided):
-        satisfying_packet(parse(" && ".join([*ports, *lengths])))
+        satisfying_packet(parse(" && ".join(ports)), budget=Budget(100))
 
 
 def joined(part: Callable[[int], str], by: str = " && ") -> str:
@@ -137,7 +138,8 @@ def test_rules_that_people_write_cost_little() -> None:
 
 
 def test_a_rule_too_intricate_to_plan_for_keeps_the_others_from_nothing() -> None:
-    hostile = Rule("a", "uplink", HOSTILE["three fields"](1))
+    elsewhere = joined(lambda i: f"dst_port=={2 * i} && dst_ip==10.0.0.{i % 250}", " || ")[:4000]
+    hostile = Rule("a", "uplink", f"proto==UDP && ({elsewhere[: elsewhere.rindex(' ||')]} || dst_port==9999)")
     plan = plan_flows([hostile, Rule("web", "uplink", WEB_UP)], UES, SERVERS)
     assert [flow.server_port for flow in plan.flows] == [80, 8080]
     assert plan.unreachable == ()  # nobody knows
@@ -146,9 +148,9 @@ def test_a_rule_too_intricate_to_plan_for_keeps_the_others_from_nothing() -> Non
 
 def test_region_starts() -> None:
     assert region_starts(parse("dst_port == 80 || dst_port in 100..200 || dst_port > 65534"), "dst_port") == (
-        0, 80, 81, 100, 201, 65534, 65535,
+        0, 80, 81, 100, 201, 65535,
     )  # fmt: skip
-    assert region_starts(parse("dst_port <= 65535"), "dst_port") == (0, 65535)
+    assert region_starts(parse("dst_port <= 65535"), "dst_port") == (0,)
 
 
 @settings(derandomize=True, max_examples=200, deadline=None)
