@@ -14,7 +14,8 @@ _NAME = re.compile(r"\bNAME(?=\.(?:ova|ovf|mf|cert)\b)")
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # what a shell takes as it stands
 _FILES = f"IMAGE.qcow2 {ACL_PATH}"
 _PARTS = re.compile(r"package:(.+)@(\d+)")
-_REBUILT = "; then build it anew: ./racs build-ova"
+REBUILT = "; then build it anew: ./racs build-ova"
+"""The end of the remedy for what is in a file whose digest the manifest has."""
 
 
 def with_names(outcome: Outcome, package: Package) -> Outcome:
@@ -37,7 +38,7 @@ def _remedy(finding: Finding, package: Package) -> str:
     edited = finding.where.startswith(("descriptor, ", f"{ACL_PATH}, "))  # whose digest the manifest has
     remedy = finding.remedy
     if edited and remedy and "build-ova" not in remedy:
-        remedy += _REBUILT
+        remedy += REBUILT
     descriptors = _files(package, lambda name: name.endswith(".ovf"))
     if len(descriptors) == 1:
         remedy = _NAME.sub(descriptors[0].removesuffix(".ovf"), remedy)

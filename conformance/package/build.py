@@ -24,7 +24,7 @@ from conformance.profile import Profile
 _CHUNK = 1 << 20
 _BLOCK, _RECORD = 512, 10240  # POSIX pax, "ustar Interchange Format": a record is 20 blocks
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_CURVES = ("secp256r1", "secp384r1")
+CURVES = ("secp256r1", "secp384r1")  # whose keys sign manifests
 
 SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -100,7 +100,7 @@ def sign_manifest(manifest: bytes, name: str, signer: Signer) -> bytes:
         raise SubjectError("a first certificate with the signer's public key", "another or none", remedy=remedy)
     if isinstance(key, rsa.RSAPrivateKey):
         signature = key.sign(manifest, padding.PKCS1v15(), hashes.SHA256())
-    elif isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in _CURVES:
+    elif isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in CURVES:
         signature = key.sign(manifest, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
     else:
         seen = key.curve.name if isinstance(key, ec.EllipticCurvePrivateKey) else type(key).__name__

@@ -1,5 +1,6 @@
 """`racs build-app`, `racs build-ova`, `racs ca`, and the sample app that `racs certify` takes when it gets none."""
 
+import re
 import shlex
 import sys
 import textwrap
@@ -172,13 +173,15 @@ def _refused(options: PackageOptions) -> "tuple[Judgement, ...]":
 
 def _explain(judgement: "Judgement", app: "AppFile | None") -> str:
     """As `racs check` tells it; of what was written from an app file in the file's own terms."""
+    from conformance.checks.remedies import REBUILT
     from reports.text import describe
 
+    found = tuple(replace(one, remedy=one.remedy.removesuffix(REBUILT)) for one in judgement.findings)
     if app is not None:
         from harness.packaging.origin import retell  # lark: only who is refused pays for its import
 
-        findings = tuple(retell(judgement.id, finding, app) for finding in judgement.findings)
-        judgement = replace(judgement, findings=findings)
+        found = tuple(retell(judgement.id, one, app) for one in found)
+    judgement = replace(judgement, findings=found)
     return f"{judgement.id} {judgement.title}\n{textwrap.indent(describe(judgement), '  ')}"
 
 
@@ -190,11 +193,11 @@ def _explain_contradiction(error: SubjectError, parts: PackageParts, app: "AppFi
 
         finding = retell(error.requirement, finding, app)
     image = shlex.quote(str(parts.image))
-    where = finding.where.replace("the image,", f"{parts.image},")
+    where = finding.where.replace("the image,", f"{parts.image},") or str(parts.description)
+    where = re.sub("^descriptor", lambda _: str(parts.description), where)
     remedy = finding.remedy.removesuffix(" (then pack and sign again)")
     remedy = remedy.replace("OLD.qcow2", image).replace(" DISK ", f" {image} ")
-    place, mend = f"{where}: " if where else "", f"; {remedy}" if remedy else ""
-    return f"{place}expected {finding.expected}, saw {finding.seen}{mend}"
+    return f"{where}: expected {finding.expected}, saw {finding.seen}{f'; {remedy}' if remedy else ''}"
 
 
 def build_app_image(folder: Path, output: Path, root_archive: Path | None = None) -> int:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from conformance.errors import SubjectError, UsageError
-from conformance.package.build import Signer, SigningKey
+from conformance.package.build import CURVES, Signer, SigningKey
 from conformance.package.certificate import RD_UNIT
 from conformance.package.chain_names import describe
 
@@ -203,8 +203,11 @@ def load_signer(key: Path, certificate: Path) -> Signer:
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         locked = isinstance(error, TypeError)
         raise UsageError(f"{key}: {_no_key(data, locked).format(file=shlex.quote(str(key)))}") from error
+    unfit = UsageError(f"{key}: manifests are signed by RSA, P-256 or P-384, not by this kind; `racs ca` makes a key")
     if not isinstance(loaded, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        raise UsageError(f"{key}: manifests are signed by RSA, P-256 or P-384, not by this kind; `racs ca` makes a key")
+        raise unfit
+    if isinstance(loaded, ec.EllipticCurvePrivateKey) and loaded.curve.name not in CURVES:
+        raise unfit
     chain = _load_certificates(certificate)
     fitting = [number for number, one in enumerate(chain, 1) if _is_of(one, loaded)]
     if fitting[:1] != [1]:

@@ -79,6 +79,12 @@ def test_a_descriptor_is_judged_as_well(delivery: Delivery, tmp_path: Path) -> N
     acl = delivery.parts.description.parent / "auth" / "acl.xml"
     refused = build(delivery, tmp_path, "--ovf=goon.ovf", f"--acl={acl}")
     assert refused.status == 1 and "DSC-014" in refused.err and "racs:Heartbeat" in refused.err
+    assert "build it anew" not in refused.err
+    (tmp_path / "goon.ovf").write_text(text.replace('ovf:href="auth/acl.xml"', 'ovf:href="other.xml"'))
+    contradicted = build(delivery, tmp_path, "--ovf=goon.ovf", f"--acl={acl}")
+    assert contradicted.status == 1 and contradicted.err.startswith(
+        "racs: goon.ovf: expected the image and auth/acl.xml"
+    )
     assert files(tmp_path) == {"goon.ovf"}
 
 

@@ -198,6 +198,7 @@ def test_keys_that_cannot_sign(tmp_path: Path) -> None:
         (key.private_bytes(encodings[0], serialization.PrivateFormat.OpenSSH, plain), "OpenSSH"),
         (key.private_bytes(*encodings, serialization.BestAvailableEncryption(b"secret")), "pass phrase; `openssl pkey"),
         (dsa.generate_private_key(2048).private_bytes(*encodings, plain), "not by this kind"),
+        (ec.generate_private_key(ec.SECP521R1()).private_bytes(*encodings, plain), "not by this kind"),
     ]
     for content, hint in rows:
         path = tmp_path / "some.key"
