@@ -19,6 +19,7 @@ from conformance.judge import Ledger, judge_package, not_bootable
 from conformance.profile import DEFAULT
 from conformance.verdict import Verdict
 from harness.options import REPOSITORY, TRUST_PROFILES, PackageOptions
+from harness.screen import plain
 
 if TYPE_CHECKING:
     from conformance.package import Package
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from conformance.profile import Profile
 
 DISTRIBUTION = "racs-conformance"
+_NAME_MAX = 48  # characters of a folder's name: with the time, and four bytes each, below 255
 RD_NOTE = "R&D, not for deployment: the chain was judged against R&D roots (trust profile rd)"
 
 
@@ -61,7 +63,7 @@ def assemble(options: PackageOptions, package: "Package", ledger: Ledger, facts:
         at=facts.started.isoformat(timespec="seconds"),
         duration_s=round((datetime.now(UTC) - facts.started).total_seconds(), 1),
         application=package.application.to_json() if package.application else {},
-        package_file=_readable(options.ova.name),
+        package_file=plain(options.ova.name),
         digests={
             "package": package.sha256,
             "profile": options.profile.digest,
@@ -69,7 +71,7 @@ def assemble(options: PackageOptions, package: "Package", ledger: Ledger, facts:
             "suite": suite_digest(),
         },
         profile=options.profile.id,
-        profile_file=_readable(options.profile.file),
+        profile_file=plain(options.profile.file),
         suite_version=version(DISTRIBUTION),
         chain=_chain(package, options.trust),
         seed=facts.seed,
@@ -101,12 +103,7 @@ def _profile_notes(profile: "Profile") -> list[str]:
     if not profile.file:
         return []
     ours = f"not by the profile {DEFAULT} of this suite: no certification by the contract"
-    return [f"judged by the numbers of {_readable(profile.file)}, {ours}"]
-
-
-def _readable(name: str) -> str:
-    """A file's name as text that can be written: Linux takes any bytes for one, UTF-8 does not."""
-    return os.fsencode(name).decode(errors="replace")
+    return [f"judged by the numbers of {plain(profile.file)}, {ours}"]
 
 
 def _chain(package: "Package", trust: "Trust") -> tuple[CertificateIdentity, ...]:
@@ -144,7 +141,11 @@ def refusal_of(options: PackageOptions, package: "Package") -> str:
 
 
 def make_run_folder(runs: Path, name: str, started: datetime) -> Path:
-    """A new folder RUNS/TIME-NAME with an empty evidence folder in it. Raises UsageError where it cannot be made."""
+    """A new folder RUNS/TIME-NAME with an empty evidence folder in it. Raises UsageError where it cannot be made.
+
+    name may be a stranger's file's: of it so much is taken that the folder can be, and be shown.
+    """
+    name = "".join(one if one.isprintable() else "_" for one in name[:_NAME_MAX])
     stamp, number = started.strftime("%Y%m%dT%H%M%SZ"), 1
     try:
         runs.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conformance.exitstatus import ExitStatus
+from harness.screen import plain
 
 SCHEMA = "racs-not-checked/1"
 
@@ -24,7 +25,7 @@ class NotChecked:
             "schema": SCHEMA,
             "exit_status": self.exit_status,
             "verdict": "error",
-            "package_file": self.package.name,
-            "errors": [self.why],
+            "package_file": plain(self.package.name),
+            "errors": [plain(self.why)],
         }
         return json.dumps(value, indent=indent) + "\n"

@@ -51,6 +51,15 @@ def test_packages_may_have_any_name_in_any_locale(locale: str, delivery: Deliver
         assert json.loads((tmp_path / "result.json").read_text())["schema"] == "racs-inspection/1"
 
 
+@pytest.mark.parametrize("name", [*NAMES, "✓" * 80 + ".ova"], ids=ascii)
+def test_a_run_is_reported_whatever_its_package_is_called(name: str, delivery: Delivery, tmp_path: Path) -> None:
+    """What is no package boots nothing, and fails; all its reports can be written."""
+    (tmp_path / name).touch()
+    ended = command_line.run([RACS, "certify", f"--root={delivery.root}", f"./{name}"], tmp_path)
+    assert ended.status == 1, ended.said
+    assert {"report.html", "junit.xml", "certification.json"} <= {one.name for one in tmp_path.glob("runs/latest/*")}
+
+
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_a_name_that_is_not_there_is_told_without_what_a_terminal_would_obey(
     name: str, delivery: Delivery, tmp_path: Path
