@@ -63,7 +63,8 @@ _WORDINGS = (
     _Wording("DSC-010", "a salesItem", below="sales_item", seen="{value}", expected="1 to 64 printable characters"),
     _Wording("RES-001", "", ("app", "cpus"), seen="{value}", remedy=f"delete the key: {_DEFAULT}"),
     _Wording("RES-002", "", ("app", "memory_mib"), seen="{value}", remedy=f"write less, or delete the key: {_DEFAULT}"),
-    _Wording("RES-003", "", ("image", "disk_mib"), remedy="write less, and build the image anew"),
+    _Wording("RES-003", "", ("image", "disk_mib"),
+             remedy="make the disk smaller: by disk_mib, where `racs build-app` makes the image"),
 )  # fmt: skip
 
 
@@ -180,7 +181,7 @@ def _retell_grant(finding: Finding, keys: Keys, app: AppFile) -> Finding:
 def _retell_content(requirement: str, finding: Finding, app: AppFile) -> Finding:
     """IMG: a file of the image that [files] puts there is told with its line."""
     for name in app.source.values.get("files", ()):
-        if re.search(rf"{re.escape(name)}(?=$|[ ,:])", finding.where):
+        if re.search(rf"(?<![^ ,:]){re.escape(name)}(?![^ ,:])", finding.where):
             where = f"{app.source.place(('files', name))}, in the image {finding.where}"
             remedy = "leave the file out of [files], and build the image anew"
             remedy += (

@@ -44,10 +44,9 @@ class Source:
 
     def place(self, keys: Keys) -> str:
         """Where that is, for people and editors: `app.toml:14, [endpoint."hello.example"] services[2]`."""
-        shown = _show(keys, self.values)
         if keys[:1] not in self.places:
-            return f"{self.path} (there is no {shown})"
-        return f"{self.path}:{self.line(keys)}, {shown}"
+            return f"{self.path} (there is no {_header(keys[:1])})"
+        return f"{self.path}:{self.line(keys)}, {_show(keys, self.values)}"
 
     def value(self, keys: Keys) -> Any:
         """What these keys lead to; None where there is nothing."""
@@ -208,7 +207,7 @@ def _show(keys: Keys, values: Any) -> str:
     while depth < len(keys) and isinstance(values, Mapping) and isinstance(values.get(keys[depth]), Mapping):
         values = values[keys[depth]]
         depth += 1
-    if depth == len(keys) or (len(keys) == 1 and keys[0] not in values):  # a table that is missing, too
+    if depth == len(keys):
         return _header(keys)
     inside = "".join(f"[{key}]" if isinstance(key, int) else f".{_quote(key)}" for key in keys[depth:])[1:]
     return f"{_header(keys[:depth])} {inside}" if depth else inside

@@ -5,9 +5,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from command_line import Delivery, deliver
+from guest_images import write_guest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -178,13 +180,13 @@ def delivery(tmp_path_factory: pytest.TempPathFactory) -> Delivery:
     return deliver(tmp_path_factory.mktemp("delivery"))
 
 
-def refused(text: str, delivery: Delivery) -> list[tuple[str, Finding]]:
-    """What `racs build-ova` would refuse this app.toml for, as it tells it; where without the file's name."""
+def refused(text: str, delivery: Delivery, image: Path | None = None) -> list[tuple[str, Finding]]:
+    """What `racs build-ova` would refuse this app.toml for, as it tells it."""
     folder = delivery.ova.parent
     path, ova = folder / "app.toml", folder / "app.ova"
     path.write_text(text, encoding="utf-8")
     parts = delivery.parts
-    write_package(PackageParts(path, parts.image, parts.privatekey, parts.certificate), ova)
+    write_package(PackageParts(path, image or parts.image, parts.privatekey, parts.certificate), ova)
     trust = Trust("rd", load_roots([delivery.root]), datetime.now(UTC))
     judgements = certify_statically(PackageOptions(ova, PROFILE, trust, look_inside=False)).judgements
     app = read_app(path, PROFILE)
@@ -221,6 +223,28 @@ def assert_plain(finding: Finding) -> None:
 @pytest.mark.parametrize("text", [TERMINATING, TRANSPARENT])
 def test_what_is_right_is_not_refused(text: str, delivery: Delivery) -> None:
     assert refused(text, delivery) == []
+
+
+def test_the_size_of_the_disk_is_told_where_build_app_takes_it_from(delivery: Delivery, tmp_path: Path) -> None:
+    image = tmp_path / "large.qcow2"
+    write_guest(image, 9 << 30)
+    for more, place in (("[image]\ndisk_mib = 9216\n", "app.toml:31, [image] disk_mib"), ("", "(there is no [image])")):
+        ((identity, finding),) = refused(TERMINATING + more, delivery, image)
+        assert identity == "RES-003" and place in finding.where and "disk_mib" in finding.remedy
+        assert_plain(finding)
+
+
+def test_what_the_image_has_of_files_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "app.toml"
+    path.write_text(TERMINATING + '[files]\n"/root/key" = "key"\n"/root/key.pub" = "key.pub"\n')
+    app = read_app(path, PROFILE)
+    for name, line in (("/root/key", 31), ("/root/key.pub", 32)):
+        told = retell("IMG-002", Finding("no key", "a key", f"hello.qcow2, partition 2, {name}, line 1", "rm it"), app)
+        assert f'app.toml:{line}, [files] "{name}", in the image hello.qcow2, partition 2, {name}' in told.where
+        assert told.remedy.startswith("leave the file out of [files]") and "make the secret invalid" in told.remedy
+    for name in ("/root/key2", "/var/root/key"):
+        other = Finding("no key", "a key", f"hello.qcow2, partition 2, {name}", "rm it")
+        assert retell("IMG-002", other, app) == other
 
 
 def several(text: str) -> st.SearchStrategy[Sequence[Wrong]]:
