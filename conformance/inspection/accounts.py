@@ -41,8 +41,9 @@ class PasswordField:
 
 def read_fields(passwd: bytes, shadow: bytes | None) -> Iterator[PasswordField]:
     """The fields that count: that of shadow where passwd says `x`, else passwd's own. Accounts that shadow lacks are
-    locked and left out, and so are broken lines, which no login takes."""
-    hidden = {one.name: one for one in _fields(shadow, SHADOW, 2)} if shadow is not None else {}
+    locked and left out, and so are broken lines, which no login takes. Of an account's lines in shadow the first one
+    counts, as for getspnam(3)."""
+    hidden = {one.name: one for one in reversed([*_fields(shadow or b"", SHADOW, 2)])}
     for one in _fields(passwd, PASSWD, 4):
         if one.field == "x":
             if one.name in hidden:

@@ -141,9 +141,21 @@ class Search:
         target = self._tree.find(link.path)
         if target is None or f"{target.path}/".startswith(_NOT_FOLLOWED):
             return
+        if target.node.kind == "file":
+            self._judge_by_name(link.path, target)
         inside = f"{target.path.rstrip('/')}/"
         if not any(f"{place}/".startswith(inside) or inside.startswith(f"{place}/") for place in self._places):
             self._places.append(target.path)
+
+    def _judge_by_name(self, path: str, target: Found) -> None:
+        """What is a secret by the name of a link that leads to it, and is none by its own."""
+        content = target.content(self._searched(target.node.size))
+        own = {sighting.what for sighting in find_secrets(target.path, content)}
+        self.secrets += [
+            Secret(target.mount.volume, path, sighting.kind, sighting.what, sighting.line)
+            for sighting in find_secrets(path, content)
+            if sighting.what not in own
+        ]
 
     def _searched(self, size: int) -> int:
         """How many bytes of a file of this size are searched."""

@@ -26,7 +26,7 @@ LEAST = {
     "rules": (54, 15),
     "acl": (57, 7),
     "image": (103, 27),
-    "content": (122, 55),
+    "content": (146, 69),
 }
 ALONE_LEAST = 4  # defects that fail an id and no other
 
