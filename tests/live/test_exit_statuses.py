@@ -14,7 +14,12 @@ from harness.packaging.building import Sample
 
 pytestmark = pytest.mark.live
 
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+# With a /dev/net/tun of its own that is closed, as it is on some machines only.
+NOBODY = (
+    *("unshare", "--mount", "--propagation=private", "sh", "-ec"),
+    'mount -t tmpfs -o mode=755 none /dev/net; mknod -m 600 /dev/net/tun c 10 200; exec "$@"',
+    *("sh", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+)
 
 
 def certify(goon: Sample, folder: Path, environment: Mapping[str, str], *words: str, wrap: Sequence[str] = ()) -> Ended:
@@ -72,8 +77,8 @@ def test_the_doctor_finds_a_machine_that_can_run(nothing_left: Mapping[str, str]
 def test_an_ordinary_user_is_told_what_an_administrator_has_to_do(
     goon: Sample, nothing_left: Mapping[str, str], elsewhere: Path
 ) -> None:
-    if os.geteuid() != 0 or os.stat("/dev/net/tun").st_mode & 0o006 == 0o006:
-        pytest.skip("only root can become another user, and only a closed /dev/net/tun lacks something")
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
     package, root = (str(shutil.copy(file, elsewhere)) for file in (goon.ova, goon.root))
     if command_line.run([*NOBODY, "test", "-x", RACS], elsewhere).status:
         pytest.skip("this checkout is not readable for others")
