@@ -242,11 +242,12 @@ def check_digests(package: Package, profile: Profile, trust: Trust) -> Outcome:
     findings = [
         _of_entry(f"SHA-256 {member.sha256} for {member.name}", entry.sha256, entry, package)
         for entry, member in pairs
-        if entry.sha256 != member.sha256
+        if member.sha256 and entry.sha256 != member.sha256
     ]
-    return settled(
-        findings, _digests_doubt(package, package.manifest, len(pairs)), f"right: {counted(len(pairs), 'digest')}"
-    )
+    unread = next((member.name for _, member in pairs if not member.sha256), "")
+    doubt = f"{unread} exceeds its bound so far that it was not read (PKG-015)" if unread else ""
+    doubt = doubt or _digests_doubt(package, package.manifest, len(pairs))
+    return settled(findings, doubt, f"right: {counted(len(pairs), 'digest')}")
 
 
 def _digests_doubt(package: Package, manifest: Manifest, compared: int) -> str:

@@ -6,11 +6,11 @@ memory is two buffers and the few small members that are kept.
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from io import RawIOBase
+from io import SEEK_END, RawIOBase
 from typing import Protocol
 
 from conformance.errors import SubjectError
-from conformance.package.commands import PACK
+from conformance.package.commands import LIST, PACK, SIGN
 from conformance.package.fault import Fault
 from conformance.package.header import ACL_PATH, BLOCK, Defect, Header, parse, unreadable
 from conformance.profile import Profile
@@ -19,7 +19,16 @@ from conformance.verdict import Finding, counted
 _BUFFER = 1 << 20
 _RECORDS_A_MEMBER = 4
 _RECORD_MAX = 1 << 16  # bytes: longer ones name nothing that a writer meant
+_READ_ANYWAY = (
+    64 << 20
+)  # what exceeds its bound by so little takes no time, and its package keeps a digest to be named by
 _OTHERS_SHOWN = 4
+_MEND_LONG = {
+    ".ovf": f"take comments and what is not for this platform out of the descriptor, then {LIST}",
+    ".mf": f"list each file once and nothing else: {LIST}",
+    ".cert": f"keep the leaf and what leads to the root in signer.crt, as PEM and nothing else, then {SIGN}",
+    ACL_PATH: f"allow topics by filters (racs/cell/+/load), not one by one, then {LIST}",
+}
 _COPY = f"the file is cut: copy it again, comparing sizes; where the original is cut, too, {PACK}"
 
 
@@ -36,7 +45,8 @@ class Member:
     """A file in the archive: offset is that of its first byte in the OVA, sha256 lower-case hex.
 
     proper is False where name or type are not the profile's: what such a member stands for cannot be told. content is
-    kept for descriptor, manifest, certificate and ACL within their bounds.
+    kept for descriptor, manifest, certificate and ACL within their bounds; sha256 is "" for one so far beyond them that
+    it was passed over.
     """
 
     name: str
@@ -53,8 +63,9 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """What the walk found. sha256 and size are the whole file's. stopped_by is "" when the walk reached the archive's
-    end, else the id of what stopped it: then members are only those before it."""
+    """What the walk found. sha256 and size are the whole file's; sha256 is "" where some of it was passed over.
+    stopped_by is "" when the walk reached the archive's end, else the id of what stopped it: then members are only
+    those before it."""
 
     members: tuple[Member, ...]
     sha256: str
@@ -74,7 +85,8 @@ class Archive:
 
 def read(stream: RawIOBase, profile: Profile, whole: Digest | None = None) -> Archive:
     """Walk the archive from the stream's start to its end, once and in sequence. Defects are faults of PKG-001 and
-    PKG-015, never raised; OSError is that of reading. whole takes the digest of the whole file."""
+    PKG-015, never raised; OSError is that of reading. whole takes the digest of the whole file. The stream has to seek
+    past a part that is not worth reading."""
     walk = _Walk(_Source(stream, whole or hashlib.sha256()), profile)
     stopped_by = ""
     try:
@@ -83,9 +95,7 @@ def read(stream: RawIOBase, profile: Profile, whole: Digest | None = None) -> Ar
         stopped_by = error.requirement
         walk.note(error.requirement, error.expected, error.seen, error.where, error.remedy)
     walk.source.drain()
-    return Archive(
-        tuple(walk.members), walk.source.digest.hexdigest(), walk.source.position, stopped_by, tuple(walk.faults)
-    )
+    return Archive(tuple(walk.members), walk.source.hexdigest(), walk.source.position, stopped_by, tuple(walk.faults))
 
 
 class _Source:
@@ -93,7 +103,8 @@ class _Source:
 
     def __init__(self, stream: RawIOBase, digest: Digest) -> None:
         self.position = 0
-        self.digest = digest
+        self._digest = digest
+        self._whole = True
         self._stream = stream
         self._buffer, self._other = (memoryview(bytearray(_BUFFER)) for _ in range(2))
 
@@ -105,9 +116,20 @@ class _Source:
         while filled < wanted and (count := self._stream.readinto(self._buffer[filled:wanted])):
             filled += count
         part = self._buffer[:filled]
-        self.digest.update(part)
+        self._digest.update(part)
         self.position += filled
         return part
+
+    def skip(self, count: int) -> int:
+        """Pass over so many bytes unread, fewer only at the end of the file; how many there were."""
+        self._whole = False
+        end = self._stream.seek(0, SEEK_END)
+        there = max(min(count, end - self.position), 0)
+        self.position = self._stream.seek(self.position + there)
+        return there
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest() if self._whole else ""
 
     def drain(self) -> bool:
         """Read to the end of the file; whether all of it was zeros."""
@@ -215,7 +237,7 @@ class _Walk:
         for defect in header.defects:
             self._note_header(defect, where)
         content = bytearray() if header.size <= _RECORD_MAX else None
-        self._digest(header, at, content)
+        self._digest(header, at, content, content is None)
         self._named_elsewhere = self._named_elsewhere or header.names_the_next(bytes(content or b""))
 
     def _member(self, header: Header, at: int) -> None:
@@ -223,10 +245,11 @@ class _Walk:
         proper = self._judge(header, where)
         limit = next((limit for end, limit in self._kept_max.items() if header.name.endswith(end)), 0) if proper else 0
         if limit and header.size > limit:
-            self.note("PKG-015", f"at most {limit} bytes", f"{header.size} bytes", where, "make the file smaller")
+            remedy = next(remedy for end, remedy in _MEND_LONG.items() if header.name.endswith(end))
+            self.note("PKG-015", f"at most {limit} bytes", f"{header.size} bytes", where, remedy)
         offset = self.source.position
         content = bytearray() if limit and header.size <= limit else None
-        digest = self._digest(header, at, content)
+        digest = self._digest(header, at, content, header.size > limit > 0)
         kept = bytes(content) if content is not None else None
         self.members.append(Member(header.name, offset, header.size, digest, proper, kept))
 
@@ -247,9 +270,12 @@ class _Walk:
         self._named_elsewhere = False
         return proper
 
-    def _digest(self, header: Header, at: int, content: bytearray | None) -> str:
-        """Read a member's data and padding; SHA-256 of the data."""
+    def _digest(self, header: Header, at: int, content: bytearray | None, overlong: bool) -> str:
+        """Read a member's data and padding; SHA-256 of the data, "" where it is too long to be worth it."""
         digest, left = hashlib.sha256(), header.size
+        passed_over = overlong and left > _READ_ANYWAY
+        if passed_over:
+            left -= self.source.skip(left)
         while left:
             part = self.source.next(left)
             if not part:
@@ -265,4 +291,4 @@ class _Walk:
             begin = self.source.position - len(padding)
             where = f"{header.name!a}, padding at byte {begin}"
             self.note("PKG-001", "zeros up to the next 512-byte block", "other bytes, which nothing signs", where)
-        return digest.hexdigest()
+        return "" if passed_over else digest.hexdigest()

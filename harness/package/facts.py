@@ -150,9 +150,9 @@ def gather(package: Package, at: datetime, looked: bool = True) -> PackageFacts:
 
 
 def _compare(name: str, sha256: str, listed: dict[str, str]) -> Literal["matches", "differs", "not listed", "apart"]:
-    if name in listed:
+    if name in listed and sha256:  # without one it was not read: PKG-015 says why
         return "matches" if listed[name] == sha256 else "differs"
-    return "apart" if name.endswith(_SIGNING) else "not listed"
+    return "apart" if name.endswith(_SIGNING) or name in listed else "not listed"
 
 
 def _describe_signature(package: Package) -> str:

@@ -41,7 +41,11 @@ def inspect_package(ova: Path, json_file: str | None, image: bool) -> ExitStatus
 
 
 def _tree(found: PackageFacts) -> Node:
-    parts = [Node(f"SHA-256 {found.sha256}"), _members(found), _signature(found)]
+    parts = [
+        Node(f"SHA-256 {found.sha256 or 'not taken: a file in it is too long to be read'}"),
+        _members(found),
+        _signature(found),
+    ]
     if found.application is None:
         parts.append(Node("application: the descriptor does not say what it is", wrong=True))
     else:

@@ -4,17 +4,22 @@ variations are the corpus's, tests/packages."""
 import os
 from dataclasses import replace
 from datetime import timedelta
+from io import FileIO
 from pathlib import Path
-from typing import Literal
+from tarfile import REGTYPE, USTAR_FORMAT, XHDTYPE, TarInfo
+from typing import Any, Literal
 
 import pytest
 from corpus import Case, build, find
-from judging import PROFILE, failing, judge, with_verdict
+from judging import CATALOGUE, IDS, PROFILE, TRUST, failing, judge, with_verdict
 from package_parts import BEGIN, NOW, ROOT, Form, issue, pem, with_sha1
 from qcow2_parts import make_qcow2
 
+from conformance.judge import judge_package
 from conformance.package import open_package
+from conformance.package.archive import read
 from conformance.package.certificate import Trust
+from conformance.package.header import BLOCK
 from conformance.verdict import Verdict
 
 RSA_ROOT = Form("rsa root", kind="RSA-2048", ca=True)
@@ -50,6 +55,47 @@ def test_what_cannot_be_opened_raises_oserror(kind: str, tmp_path: Path) -> None
         os.mkfifo(path)
     with pytest.raises(OSError):
         open_package(path, PROFILE)
+
+
+class Counting(FileIO):
+    """A file that counts what is read of it."""
+
+    read_bytes = 0
+
+    def readinto(self, buffer: Any, /) -> int:
+        count = super().readinto(buffer)
+        self.read_bytes += count
+        return count
+
+
+@pytest.mark.parametrize("name", ["app.ovf", "app.mf", "app.cert", "auth/acl.xml", "pax"])
+def test_a_part_far_beyond_its_bound_is_not_read(name: str, tmp_path: Path) -> None:
+    """USTAR's largest, with holes: told as any other, and what comes behind it is looked at."""
+    path, data = tmp_path / "app.ova", build()
+    at = 0 if name == "pax" else data.index(name.encode().ljust(100, b"\0"))
+    size = BLOCK * 0xFF_FFFF
+    head = TarInfo(name)
+    head.size, head.type = size, XHDTYPE if name == "pax" else REGTYPE
+    behind = at if name == "pax" else at + BLOCK + -(-int(data[at + 124 : at + 135], 8) // BLOCK) * BLOCK
+    with path.open("wb") as file:
+        file.write(data[:at] + head.tobuf(USTAR_FORMAT))
+        file.seek(size, os.SEEK_CUR)
+        file.write(data[behind:])
+    with Counting(path) as stream:
+        archive = read(stream, PROFILE)
+    assert stream.read_bytes < 2 * len(data)
+    assert (archive.sha256, archive.size, archive.stopped_by) == ("", path.stat().st_size, "")
+    assert [one.name for one in archive.members][-1] == "auth/acl.xml"
+    package = open_package(path, PROFILE)
+    outcomes = {one: judge_package(CATALOGUE[one], package, PROFILE, TRUST) for one in IDS}
+    assert with_verdict(outcomes, Verdict.FAIL) == {"PKG-001" if name == "pax" else "PKG-015"}
+    unread = {"PKG-005"} & {one for one in outcomes if "not read" in outcomes[one].reason}
+    assert bool(unread) is (name in ("app.ovf", "auth/acl.xml"))
+    with path.open("r+b") as file:  # cut inside it
+        file.truncate(at + size // 2)
+    with Counting(path) as stream:
+        archive = read(stream, PROFILE)
+    assert archive.stopped_by == "PKG-001" and archive.size == at + size // 2
 
 
 def test_a_trust_profile_without_the_root_fails(tmp_path: Path) -> None:
