@@ -75,11 +75,11 @@ def files(folder: Path, delivery: Delivery) -> dict[str, str]:
         ("{ova}", ["--trust=production"], "no root certificate for the trust profile 'production'"),
         ("{ova}", ["--root={missing}"], "missing cannot be read: No such file"),
         ("{ova}", ["--root={locked}"], "locked.crt cannot be read: Permission denied"),
-        ("{ova}", ["--root={folder}"], "broken.crt: it holds a certificate that cannot be read"),
+        ("{ova}", ["--root={folder}"], "broken.crt: it holds a certificate that is cut or garbled"),
         ("{ova}", ["--root={fifo}"], "is no file: give the PEM file itself"),
         ("{ova}", ["--root={image}"], "it holds no certificate in PEM"),
         ("{ova}", ["--root={key}"], "it holds a private key, not a certificate"),
-        ("{ova}", ["--root={broken}"], "it holds a certificate that cannot be read"),
+        ("{ova}", ["--root={broken}"], "it holds a certificate that is cut or garbled"),
     ],
 )
 def test_a_wrong_call_is_told_in_a_line_and_ends_in_4(
@@ -135,13 +135,13 @@ PARTS = {"ovf": "goon.ovf", "image": "{image}", "privatekey": "{key}", "certific
     [
         ({"privatekey": "{missing}"}, 4, "give the path of the private key"),
         ({"privatekey": "{folder}"}, 4, "is a folder"),
-        ({"privatekey": "{root}"}, 4, "it holds no private key in PEM"),
+        ({"privatekey": "{root}"}, 4, "it holds a certificate, not a private key"),
         ({"privatekey": "{locked}"}, 4, "cannot be read"),
         ({"certificate": "{key}"}, 4, "it holds a private key"),
         ({"ovf": "{missing}"}, 4, "give the path of the descriptor"),
         ({"image": "{folder}"}, 4, "is a folder"),
         ({"image": "{root}"}, 1, "expected"),
-        ({"ovf": "{image}"}, 1, "expected"),
+        ({"ovf": "{image}"}, 4, "an app file's name ends in .toml and a descriptor's in .ovf"),
         ({}, 1, "expected"),  # the root's certificate is not that of the key
     ],
 )
