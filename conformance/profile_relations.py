@@ -28,6 +28,7 @@ _RANGES: Mapping[str, tuple[float, float]] = {
     "network.vnic_mtu": (1280, 9000),  # RFC 8200 5: the UEs have IPv6, too
     "network.s1u_mtu": (1280, 9216),
     "host.steal_max": (0, 0.5),  # a share of a CPU; with half of it gone nobody can time an app
+    "host.withheld_max_ms": (1, 1000),  # of a second
     "host.socket_drops_max": (0, 1_000_000),
     "host.guard_rate": (0, 1),
     "host.retries": (0, 10),

@@ -19,6 +19,12 @@ from conformance.verdict import Disturbance, Span
 
 SCHEMA = "racs-trace/1"
 
+# What a disturbance may have cost an app, by what was measured. A lag is one of the lab's own wake-ups; a guest that
+# many threads serve may have lost a multiple of it. Assumed; a starved host in the live tests slowed a guest by less
+# than half of this. A wait of QEMU for a CPU is the guest's own loss: its CPU and its devices may have waited in turn.
+COST_FACTOR = 20.0
+WAIT_COST_FACTOR = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -143,10 +149,10 @@ class Trace:
         found = []
         for event in self.events:
             if event.kind == "host-starved":
-                seconds = event["value"] * (event["end"] - event["begin"] if event["what"] == "steal" else 1.0)
+                seconds = _cost_of_starvation(event)
                 what = f"host starved ({describe_starvation(event)})"
             elif event.kind == "clock-step":
-                seconds, what = abs(event["step_s"]), f"the host's clock stepped by {event['step_s']:g} s"
+                seconds, what = COST_FACTOR * abs(event["step_s"]), f"the host's clock stepped by {event['step_s']:g} s"
             elif event.kind == "drop":
                 seconds, what = math.inf, f"the lab's own {event['where']} lost {event['count']} packets"
             else:
@@ -162,11 +168,23 @@ class Trace:
         return float(clock["at_reference"] + (at - clock["reference"]) * (1 + clock["drift_ppm"] * 1e-6))
 
 
+def _cost_of_starvation(event: Event) -> float:
+    if event["what"] == "steal":
+        return float(COST_FACTOR * event["value"] * (event["end"] - event["begin"]))
+    return float(event["value"] * (WAIT_COST_FACTOR if event["what"] == "waiting" else COST_FACTOR))
+
+
 def describe_starvation(event: Event) -> str:
     """A ``host-starved`` event in words, with its figures."""
-    if event["what"] == "lag":
-        return f"woke {event['value'] * 1000:.0f} ms late, limit {event['limit'] * 1000:g} ms"
-    return f"{event['value']:.0%} of the CPU time was stolen, limit {event['limit']:.0%}"
+    what, value, limit = event["what"], event["value"], event["limit"]
+    if what == "steal":
+        return f"{value:.0%} of the CPU time was stolen, limit {limit:.0%}"
+    if what == "lag":
+        return f"woke {value * 1000:.0f} ms late, limit {limit * 1000:g} ms"
+    if what == "stopped":
+        return f"QEMU was stopped for {value:.1f} s by a signal or a debugger"
+    cause = "for a disk or for memory" if what == "blocked" else "for a CPU"
+    return f"QEMU waited {value:.1f} s {cause}, limit {limit:g} s"
 
 
 def read_events(lines: Iterable[str]) -> Iterator[Event]:

@@ -231,8 +231,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "host-starved": _kind(
         "the host could not give the lab what it needs",
-        what="string: steal, lag",
-        value="number: what was measured",
+        what="string: steal, lag of the lab's own wake-ups; of a thread of QEMU: stopped, blocked, waiting for a CPU",
+        value="number: what was measured: a share of the CPU time for steal, else seconds",
         limit="number: the profile's limit",
         begin="number: monotonic seconds",
         end="number: monotonic seconds",

@@ -109,31 +109,27 @@ def not_judged(reason: str) -> Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Disturbance:
-    """When the host could not tell, why, and how many seconds it may have cost (infinite: packets were lost)."""
+    """When the host could not tell, why, and how many seconds it may have cost an app at most (infinite: packets were
+    lost)."""
 
     span: Span
     what: str
     seconds: float
 
 
-# What a disturbance may have cost is a measured lag of the lab's own wake-ups; a guest that many threads serve may have
-# lost a multiple of it. Assumed; a starved host in the live tests slowed a guest by less than half of this.
-COST_FACTOR = 20.0
-
-
 def settle(outcome: Outcome, disturbances: Sequence[Disturbance]) -> Outcome:
     """A noisy host is never the app's fault: findings that a disturbance may explain are withdrawn.
 
-    It may where their spans overlap and the finding's margin is within `COST_FACTOR` times what all of the overlapping
-    ones may have cost; a finding without a margin is withdrawn by any. A fail that keeps no finding becomes
-    inconclusive and names the disturbance; findings without a span are not withdrawn. Other verdicts stay.
+    It may where their spans overlap and the finding's margin is within what all of the overlapping ones may have cost;
+    a finding without a margin is withdrawn by any. A fail that keeps no finding becomes inconclusive and names the
+    disturbance; findings without a span are not withdrawn. Other verdicts stay.
     """
     if outcome.verdict is not Verdict.FAIL or not disturbances:
         return outcome
     kept, why = [], ""
     for finding in outcome.findings:
         hits = [d for d in disturbances if finding.span and d.span.overlaps(finding.span)]
-        cost_s = COST_FACTOR * sum(hit.seconds for hit in hits)
+        cost_s = sum(hit.seconds for hit in hits)
         if not hits or (finding.margin_s and finding.margin_s > cost_s):
             kept.append(finding)
         else:

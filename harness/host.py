@@ -132,7 +132,8 @@ class HostMeter:
 
     Measured each second by a process of its own (harness/hostmeter.py): the hypervisor's steal and the lag of timed
     wake-ups, against the profile's host.steal_max and host.lag_p99_max_ms, and steps of the realtime clock against
-    host.clock_step_max_ms. That the app's QEMU keeps a CPU busy shows in neither: the scheduler still wakes others.
+    host.clock_step_max_ms. That the app's QEMU keeps a CPU busy shows in neither: the scheduler still wakes others. Of
+    QEMU itself, which `watch` names, it measures whether its threads can run: see `hostmeter.Withheld`.
     note is called from a thread of the meter's own; process-died is noted when the process ends by itself.
     """
 
@@ -157,6 +158,12 @@ class HostMeter:
         self._thread.join()
         self._process.wait()
 
+    def watch(self, process: int) -> None:
+        """From now on the machine is this process."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it has died, which is told
+            os.write(self._process.stdin.fileno(), b"%d\n" % process)
+
     @property
     def pid(self) -> int:
         """The measuring process's."""
@@ -176,9 +183,13 @@ class WindowJudge:
     """The meter's rules without its process: windows in, events out. ``end`` is where the last window ended."""
 
     def __init__(self, profile: Profile, note: Note) -> None:
+        withheld_max_s = profile.number("host.withheld_max_ms") / 1000
         self._limits = {
             "steal": profile.number("host.steal_max"),
             "lag": profile.number("host.lag_p99_max_ms") / 1000,
+            "stopped": 0.0,  # no host does that by itself
+            "blocked": withheld_max_s,
+            "waiting": withheld_max_s,
         }
         self._step_max_s = profile.number("host.clock_step_max_ms") / 1000
         self._note = note
@@ -188,12 +199,14 @@ class WindowJudge:
 
     def take(self, window: Mapping[str, Any]) -> None:
         """One window as harness/hostmeter.py writes it."""
-        span = {"begin": window["begin"], "end": window["end"]}
         self.end = window["end"]
-        for what, value in (("steal", window["steal"]), ("lag", window["lag_p99_s"])):
-            if value > self._limits[what]:
-                fields = {"what": what, "value": value, "limit": self._limits[what], **span}
-                self._note("host-starved", window["end"], fields)
+        for what, limit in self._limits.items():
+            value = window["lag_p99_s" if what == "lag" else what]
+            if value > limit:
+                # a wait for a CPU is told when it is over, however long it took
+                begin = min(window["begin"], self.end - value) if what == "waiting" else window["begin"]
+                fields = {"what": what, "value": value, "limit": limit, "begin": begin, "end": self.end}
+                self._note("host-starved", self.end, fields)
         self._take_pair(window["at"], window["realtime_minus_monotonic"])
 
     def _take_pair(self, at: float, difference: float) -> None:

@@ -40,13 +40,15 @@ class Hypervisor:
 
     ``with`` opens it; libvirt's own messages go to ``log`` (in a process, to the first one's); `call` runs a function
     of the libvirt connection in the worker thread. namespace is the network namespace (a file below /run/netns) in
-    which domains run; None for the process's own.
+    which domains run; None for the process's own. on_silence is called when libvirt does not answer: what it waits for
+    has to end, or the worker thread never comes back.
     """
 
-    def __init__(self, root: Path, log: Path, namespace: Path | None = None) -> None:
+    def __init__(self, root: Path, log: Path, namespace: Path | None, on_silence: Callable[[], None]) -> None:
         self._root = root
         self._log = log.absolute()
         self._namespace = namespace
+        self._on_silence = on_silence
         self._stopping = threading.Event()
         self._worker = concurrent.futures.ThreadPoolExecutor(1, "libvirt")
         self._loop = threading.Thread(target=self._run_loop, name="libvirt-events", daemon=True)
@@ -85,6 +87,7 @@ class Hypervisor:
         try:
             return future.result(CALL_DEADLINE_S)
         except TimeoutError as error:
+            self._on_silence()
             raise EnvironmentFault(f"libvirt did not answer within {CALL_DEADLINE_S:g} s ({self._log})") from error
         except self._libvirt.libvirtError as error:
             raise _translated(str(error), self._log) from error

@@ -94,7 +94,7 @@ class Lab:
             links, bytes_max = self.plan.topology.captured, self.profile["evidence.bytes_max"]
             self.recorder.start_captures(sockets, links, bytes_max)
         stack.enter_context(self._dhcp())
-        stack.enter_context(host.HostMeter(self.profile, self.watch.noter("meter")))
+        self.meter = stack.enter_context(host.HostMeter(self.profile, self.watch.noter("meter")))
         for emulator in self._emulators.values():  # they start side by side, each takes its time
             emulator.await_ready()
         smallest = min(self.network.receive_buffers.values())

@@ -1,10 +1,12 @@
 """The app's virtual machine: the verbs that the contract knows, and a note of everything that happens to it."""
 
+import os
+import signal
 import threading
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -73,7 +75,9 @@ class Machine:
     def __init__(self, spec: MachineSpec, note: Note, root: Path = ROOT) -> None:
         self._spec = spec
         self._note = note
-        self._hypervisor = Hypervisor(root, spec.console.with_name("libvirt.log"), spec.namespace)
+        self._root = root
+        log = spec.console.with_name("libvirt.log")
+        self._hypervisor = Hypervisor(root, log, spec.namespace, self._on_silence)
         self._console = Console(spec.console, note)
         self._definition = ExitStack()  # what lives from define to undefine
         self._domain: Any = None
@@ -108,6 +112,11 @@ class Machine:
     def boot(self) -> int:
         """Starts and resets of the guest so far."""
         return self._boot
+
+    @property
+    def process(self) -> int:
+        """Number of QEMU's process, of a machine that was started."""
+        return int((self._root / "run" / "qemu" / f"{self._spec.name}.pid").read_text())
 
     def wait_for(self, state: State, deadline_s: float) -> bool:
         """Whether the machine came into this state in time. Raises EnvironmentFault where the lab failed meanwhile."""
@@ -270,6 +279,14 @@ class Machine:
     def _on_overgrown(self, *_: object) -> None:
         limit = int(self._spec.profile["host.overlay_bytes_max"])
         self._give_up(f"the app wrote more than {limit} bytes to its disk (host.overlay_bytes_max of the profile)")
+
+    def _on_silence(self) -> None:
+        """libvirt waits for QEMU without an end, and QEMU for whatever holds it."""
+        with suppress(OSError, ValueError):
+            os.kill(self.process, signal.SIGKILL)
+        self._give_up(
+            "QEMU did not answer libvirt: it was stopped, or waits for the host's disk; mend that and run again"
+        )
 
     def _begin_boot(self) -> None:
         self._console.begin_boot(self._boot + 1)

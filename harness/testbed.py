@@ -102,6 +102,7 @@ class Testbed:
             self._started_at = time.monotonic()
             self._drill = drill
             machine.start()
+            self.lab.meter.watch(machine.process)
 
     def _defined(self) -> Machine:
         if self._machine is None:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from conformance.verdict import COST_FACTOR, Disturbance, Outcome, Span, Verdict, settle
+from conformance.verdict import Disturbance, Outcome, Span, Verdict, settle
 
 FACT = None  # in tables of margins: what no noise can produce
 ALWAYS = Span(-1e9, 1e9)
@@ -22,9 +22,9 @@ def check_margin(outcome: Outcome, margin_s: float | None) -> None:
     assert finding.margin_s == pytest.approx(margin_s, abs=0.011)
     beside = Span(finding.span.end + 0.1, finding.span.end + 99)
     assert settled(outcome, math.inf, beside) is Verdict.FAIL
-    assert settled(outcome, margin_s * 1.01 / COST_FACTOR + 0.001) is Verdict.INCONCLUSIVE
+    assert settled(outcome, margin_s * 1.01 + 0.02) is Verdict.INCONCLUSIVE
     if margin_s:
-        assert settled(outcome, margin_s * 0.9 / COST_FACTOR) is Verdict.FAIL
+        assert settled(outcome, margin_s * 0.9) is Verdict.FAIL
 
 
 def settled(outcome: Outcome, seconds: float, span: Span = ALWAYS) -> Verdict:

@@ -48,6 +48,7 @@ CONTRADICTIONS: tuple[tuple[str, str, str], ...] = (
     ("network", "vnic_mtu = 100", "network.vnic_mtu is 100; it has to be from 1280 to 9000"),
     ("network", "lease_s = 5", "network.lease_s is 5"),
     ("host", "steal_max = 5", "host.steal_max is 5; it has to be at most 0.5"),
+    ("host", "withheld_max_ms = 2000", "host.withheld_max_ms is 2000; it has to be from 1 to 1000"),
     ("host", "guard_rate = 0.1", "host.guard_rate is 0.1 and heartbeat.rate_tolerance is 0.05; the guard band"),
     ("host", "guard_offset_s = 0.5", "host.guard_offset_s"),
     ("host", "guard_s = 20", "host.guard_s"),

@@ -37,7 +37,7 @@ FOREVER = Finding("a digest", "another digest")
     ],
 )
 def test_settle(outcome: Outcome, disturbance: Span, verdict: Verdict, findings: int) -> None:
-    settled = settle(outcome, [Disturbance(disturbance, "host starved", 0.04)])
+    settled = settle(outcome, [Disturbance(disturbance, "host starved", 0.8)])
     assert (settled.verdict, len(settled.findings)) == (verdict, findings)
 
 
@@ -102,16 +102,33 @@ def test_disturbances_of_a_trace() -> None:
         ]
     )
     assert [d.span for d in trace.disturbances] == [Span(1, 2), Span(2, 3), Span(3, 3)]
-    assert [d.seconds for d in trace.disturbances] == [30, math.inf, 0.5]
+    assert [d.seconds for d in trace.disturbances] == [600, math.inf, 10]
+
+
+@pytest.mark.parametrize(
+    ("what", "value", "cost_s", "said"),
+    [
+        ("lag", 0.03, 0.6, "host starved (woke 30 ms late, limit 20 ms), trace:1"),
+        ("steal", 0.5, 40.0, "host starved (50% of the CPU time was stolen, limit 2%), trace:1"),
+        ("stopped", 0.5, 10.0, "host starved (QEMU was stopped for 0.5 s by a signal or a debugger), trace:1"),
+        ("blocked", 0.5, 10.0, "host starved (QEMU waited 0.5 s for a disk or for memory, limit 0.02 s), trace:1"),
+        ("waiting", 0.5, 1.0, "host starved (QEMU waited 0.5 s for a CPU, limit 0.02 s), trace:1"),
+    ],
+)
+def test_what_a_starved_host_may_have_cost(what: str, value: float, cost_s: float, said: str) -> None:
+    starved = {"what": what, "value": value, "limit": 0.02, "begin": 10, "end": 14}
+    (disturbance,) = make_trace([(14, "host-starved", starved)]).disturbances
+    assert disturbance.seconds == pytest.approx(cost_s)
+    assert (disturbance.what, disturbance.span) == (said, Span(10, 14))
 
 
 @pytest.mark.parametrize(
     ("margin_s", "costs_s", "verdict"),
     [
         (0.0, [0.001], Verdict.INCONCLUSIVE),  # not a matter of seconds: any disturbance will do
-        (0.5, [0.03], Verdict.INCONCLUSIVE),
-        (0.7, [0.03], Verdict.FAIL),
-        (0.7, [0.03, 0.03], Verdict.INCONCLUSIVE),  # what several cost adds up
+        (0.5, [0.6], Verdict.INCONCLUSIVE),
+        (0.7, [0.6], Verdict.FAIL),
+        (0.7, [0.6, 0.6], Verdict.INCONCLUSIVE),  # what several cost adds up
         (1e9, [math.inf], Verdict.INCONCLUSIVE),  # lost packets explain everything
     ],
 )

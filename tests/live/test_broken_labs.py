@@ -14,10 +14,13 @@ from pathlib import Path
 import pytest
 from known_bad import LIMIT_S, REPOSITORY, SHORT, Run, Workshop, certify, command, processes_of, read_run
 
+from conformance.catalogue import load as load_catalogue
+
 pytestmark = pytest.mark.live
 
 MARK = "RACS_TEST_RUN"  # of the environment that every process of a run inherits but QEMU, which names the package
 CYCLE_S, STOPPED_S = 1.0, 0.92
+STANDSTILL_S = 8.0  # more than the three heartbeats that may be missing
 
 
 @pytest.fixture(scope="session")
@@ -124,6 +127,36 @@ def test_a_starved_host_is_never_the_apps_fault(workshop: Workshop, tmp_path: Pa
     assert done.report["verdict"] == "inconclusive"
     assert not done.verdicts("fail"), done.explain()
     assert "the host could not tell: host starved" in done.output, done.explain()
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("again", [True, False], ids=["for a while", "for good"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "observe until",
+        pytest.param("await the first heartbeat", marks=pytest.mark.nightly),
+        pytest.param("use what the app serves", marks=pytest.mark.nightly),
+        pytest.param("press the power button", marks=pytest.mark.nightly),
+    ],
+)
+def test_a_machine_that_someone_stops_is_never_the_apps_fault(
+    moment: str, again: bool, workshop: Workshop, tmp_path: Path
+) -> None:
+    """QEMU alone stands still, for longer than a heartbeat may be away; the rest of the host is well."""
+    run = disturb(workshop, tmp_path)
+    run.read_to(moment)
+    (qemu,) = (pid for pid, line in run.processes().items() if line.startswith("/usr/bin/qemu-system"))
+    os.kill(qemu, signal.SIGSTOP)
+    if again:
+        threading.Event().wait(STANDSTILL_S)  # the standstill itself, not a synchronisation
+        os.kill(qemu, signal.SIGCONT)
+    done = run.end()
+    # but for the heartbeat, limits leave time enough for it
+    assert done.status == 6 or (again and moment != "observe until" and done.status == 0), done.explain()
+    assert not {one for one in done.verdicts("fail") if load_catalogue()[one].level == "MUST"}, done.explain()
+    said = ("QEMU was stopped", "QEMU did not answer")
+    assert done.status == 0 or any(one in done.output for one in said), done.explain()
 
 
 @pytest.mark.usefixtures("untouched")
