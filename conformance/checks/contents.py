@@ -205,12 +205,18 @@ def check_manifest(package: Package, profile: Profile, trust: Trust) -> Outcome:
     if not package.archive.ending(".ovf"):
         told |= {name for name in listed if name.endswith(".ovf")}  # PKG-003 has told that there is none
     members = {member.name: member for member in package.archive.members if member.proper}
-    findings = list(package.findings("PKG-004"))
+    findings, dotted = list(package.findings("PKG-004")), list[Entry]()
     for entry in package.manifest.entries:
         if entry.name.endswith(_UNLISTED):
             findings.append(_of_entry("neither the .mf nor the .cert in it", entry.name, entry, package))
+        elif entry.name.removeprefix("./") in members.keys() - listed:
+            dotted.append(entry)
         elif entry.name not in {*members, *gone, *told} and not members_doubt(package):
             findings.append(_of_entry("files of this archive", f"{entry.name}, which is not there", entry, package))
+    if dotted:
+        told |= {entry.name.removeprefix("./") for entry in dotted}
+        seen = dotted[0].name + (f"; so are {len(dotted) - 1} more" if dotted[1:] else "")
+        findings.append(_of_entry("names as the archive has them, without ./", seen, dotted[0], package))
     for member in members.values():
         # A line that could not be read may have been this member's: its own finding is enough.
         due = not member.name.endswith(_UNLISTED) and member.name not in known_strangers | told

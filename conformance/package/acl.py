@@ -1,5 +1,6 @@
 """auth/acl.xml: what an app may publish and subscribe (contract 5), and MQTT's topic filters (MQTT 5.0 section 4.7)."""
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -147,8 +148,8 @@ def filter_defect(topic_filter: str) -> str:
     """What makes this no topic filter by MQTT 5.0 4.7.1 and 4.7.3, or ""."""
     if not topic_filter:
         return "it is empty"
-    if "\0" in topic_filter:
-        return "it holds a NUL"
+    if any(unicodedata.category(one) == "Cc" for one in topic_filter):  # 1.5.4: a server may close on them, ours does
+        return "it holds a control character"
     if len(topic_filter.encode("utf-8", "replace")) > _BYTES_MAX:
         return f"it is longer than {_BYTES_MAX} bytes"
     levels = topic_filter.split("/")

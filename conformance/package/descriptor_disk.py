@@ -13,6 +13,7 @@ from conformance.package.document import Collector, place
 from conformance.profile import Profile
 
 _GIB = 2**30
+_PLACED_MAX = 100
 _DRIVE = "ovf:/disk/"
 
 
@@ -20,7 +21,7 @@ def read_references(envelope: Envelope, faults: Collector) -> tuple[Reference, .
     """The Files in order; compressed and chunked ones are PKG-010, ids given twice DSC-001."""
     elements = envelope.root.findall(f"{OVF}References/{OVF}File")
     references = []
-    for element in elements:
+    for index, element in enumerate(elements):
         size = element.get(f"{OVF}size", "").strip()
         reference = Reference(
             element.get(f"{OVF}id", ""),
@@ -28,7 +29,7 @@ def read_references(envelope: Envelope, faults: Collector) -> tuple[Reference, .
             int(size) if re.fullmatch(r"\d{1,20}", size, re.ASCII) else None,
             element.get(f"{OVF}compression", ""),
             element.get(f"{OVF}chunkSize", ""),
-            place(NAME, element),
+            _place(element, index),
         )
         references.append(reference)
         if reference.compression or reference.chunk_size:
@@ -56,7 +57,7 @@ def read_disks(
 ) -> tuple[Disk, ...]:
     """The Disks of all DiskSections; drives are the HostResources of the hardware's disk items."""
     elements = [disk for section in envelope.sections("DiskSection") for disk in section.findall(f"{OVF}Disk")]
-    disks = tuple(_read_disk(element, faults) for element in elements)
+    disks = tuple(_read_disk(element, _place(element, index), faults) for index, element in enumerate(elements))
     if len(disks) != 1:
         where = elements[1] if elements else envelope.root
         remedy = "list the boot disk, and no other, in one DiskSection"
@@ -77,7 +78,12 @@ def read_disks(
     return disks
 
 
-def _read_disk(element: etree._Element, faults: Collector) -> Disk:
+def _place(element: etree._Element, index: int) -> str:
+    """Where it stands; of the hundredth, which only a hostile descriptor has, the line is enough."""
+    return place(NAME, element) if index < _PLACED_MAX else f"{NAME}, /ovf:Envelope (line {element.sourceline})"
+
+
+def _read_disk(element: etree._Element, where: str, faults: Collector) -> Disk:
     text = element.get(f"{OVF}capacity", "").strip()
     name = element.get(f"{OVF}capacityAllocationUnits", "byte")
     unit = unit_bytes(name)
@@ -88,7 +94,7 @@ def _read_disk(element: etree._Element, faults: Collector) -> Disk:
         faults.add("PKG-010", element, "a capacity that is a number, in a unit of bytes", seen, remedy)
     return Disk(
         element.get(f"{OVF}diskId", ""), element.get(f"{OVF}fileRef", ""), capacity, element.get(f"{OVF}format", ""),
-        element.get(f"{OVF}parentRef", ""), place(NAME, element),
+        element.get(f"{OVF}parentRef", ""), where,
     )  # fmt: skip
 
 

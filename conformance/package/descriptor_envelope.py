@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lxml import etree
 
 from conformance.package import schema
-from conformance.package.document import Collector
+from conformance.package.document import Collector, take_out
 from conformance.package.fault import Fault
 
 NAME = "descriptor"
@@ -61,7 +61,7 @@ def open_envelope(root: etree._Element, kinds: frozenset[int], faults: Collector
     if system is None:
         return None
     for parent in (root, system):
-        for child in list(parent):
+        for child in list(parent.iterchildren(etree.Element)):
             if child.tag not in _STRUCTURE:
                 _admit_section(parent, child, faults)
     for hardware in system.findall(_HARDWARE):
@@ -90,7 +90,7 @@ def _only_system(root: etree._Element, faults: Collector) -> etree._Element | No
         seen = f"{len(systems)} of them" + (" and a VirtualSystemCollection" if collections else "")
         faults.add("DSC-002", root, "exactly one VirtualSystem", seen, "an application is one virtual machine")
     for extra in (*systems[1:], *collections):
-        root.remove(extra)
+        take_out(root, extra)
     return systems[0] if systems else None
 
 
@@ -118,7 +118,7 @@ def _admit_section(parent: etree._Element, section: etree._Element, faults: Coll
         remedy = 'delete it, or mark it ovf:required="false" if the app runs without it'
         seen = f"{name.localname} of {name.namespace or 'no namespace'}"
         faults.add("DSC-002", section, "every required section is one that the profile understands", seen, remedy)
-    parent.remove(section)
+    take_out(parent, section)
 
 
 def _admit_items(hardware: etree._Element, kinds: frozenset[int], faults: Collector) -> None:
@@ -132,15 +132,20 @@ def _admit_items(hardware: etree._Element, kinds: frozenset[int], faults: Collec
                 remedy = 'delete it, or mark it ovf:required="false" if the app runs without it'
                 seen = f"the element {etree.QName(item).text}"
                 faults.add("DSC-012", item, "virtual hardware of the profile's set only", seen, remedy)
-            hardware.remove(item)
+            take_out(hardware, item)
         elif not _required(item):
             kind = (item.findtext(f"{setting}ResourceType") or "").strip()
             if not (kind.isascii() and kind.isdigit() and len(kind) < 6 and int(kind) in kinds):
-                hardware.remove(item)
+                take_out(hardware, item)
 
 
 def _refuse_attributes(root: etree._Element, faults: Collector) -> None:
     for element in root.iter(etree.Element):
+        for name in map(str, element.attrib):
+            beside = element.get(OVF + name)
+            if beside is not None and element.get(name) != beside:  # some readers pass over prefixes
+                remedy = f"delete the attribute {name}, which has no prefix"
+                faults.add("DSC-001", element, f"ovf:{name} alone", f'{name}="{element.get(name)}" beside it', remedy)
         for name in ("bound", "configuration"):
             if element.get(OVF + name) is not None:
                 remedy = "delete the attribute and give the one value that the app needs"

@@ -163,16 +163,41 @@ def locate(element: etree._Element) -> str:
     tree = element.getroottree()
     root, path = tree.getroot(), tree.getelementpath(element)  # {namespace}name[index]/..., from below the root
     steps = [root.tag, *([] if element is root else _STEP.findall(path))]
+    nodes = reversed([element, *element.iterancestors()])
     prefixes = {uri: prefix for prefix, uri in element.nsmap.items() if prefix} | PREFIXES
-    return "".join(f"/{_NAMESPACE.sub(lambda found: _prefix(found[1], prefixes), step)}" for step in steps)
+    return "".join(f"/{_spelled(_recount(step, node), prefixes)}" for step, node in zip(steps, nodes, strict=True))
 
 
 _STEP = re.compile(r"(?:\{[^}]*\})?[^/]+")
 _NAMESPACE = re.compile(r"^\{([^}]*)\}")
+_INDEX = re.compile(r"\[(\d+)\]$")
+_MARK = "taken-out"
 
 
-def _prefix(namespace: str, prefixes: Mapping[str, str]) -> str:
-    return f"{prefixes[namespace]}:" if namespace in prefixes else ""
+def _spelled(step: str, prefixes: Mapping[str, str]) -> str:
+    return _NAMESPACE.sub(lambda found: f"{prefixes[found[1]]}:" if found[1] in prefixes else "", step)
+
+
+def take_out(parent: etree._Element, element: etree._Element) -> None:
+    """Take an element out of the tree, leaving a mark by which `locate` counts it still."""
+    parent.replace(element, etree.ProcessingInstruction(_MARK, _marked(element)))
+
+
+def _marked(element: etree._Element) -> str:
+    return str(element.tag).replace("?>", "")  # which ends a mark
+
+
+def _recount(step: str, node: etree._Element) -> str:
+    """A step with its index among siblings that were taken out, too."""
+    parent = node.getparent()
+    if parent is None or next(parent.iterchildren(etree.ProcessingInstruction), None) is None:
+        return step
+    mark, found = _marked(node), _INDEX.search(step)
+    before = sum(one.text == mark for one in node.itersiblings(etree.ProcessingInstruction, preceding=True))
+    behind = any(one.text == mark for one in node.itersiblings(etree.ProcessingInstruction))
+    if not before and (found or not behind):
+        return step
+    return f"{_INDEX.sub('', step)}[{before + (int(found[1]) if found else 1)}]"
 
 
 class Collector:

@@ -16,7 +16,9 @@ ACL_PATH = "auth/acl.xml"
 # another by one changed byte, so the field that its own sum cannot cover is covered too.
 _CHECKSUM = re.compile(rb"([0-7]{6})(?:\x00 | \x00)|([0-7]{7})\x00")
 _SIZE = re.compile(rb"([0-7]{11})[\x00 ]")
-_NUMBERS = re.compile(rb"[0-7 \x00]*")
+# Readers skip blanks before the digits; one inside is the end of the archive for some of them.
+_NUMBER = re.compile(rb" *[0-7]*[ \x00]*")
+_NUMBERS = ((100, 108), (108, 116), (116, 124), (136, 148), (329, 337), (337, 345))
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _TOO_LARGE = (
     "a file in USTAR has 8 GiB - 1 at most: make the image smaller "
@@ -119,7 +121,7 @@ def parse(block: bytes, at: int) -> Header:
         defects = []  # as with their names
     if kind not in (b"0", b"\0"):
         defects.append(Defect("regular files only", _TYPES.get(kind, f"type {kind.decode('latin-1')!a}")))
-    if not all(_NUMBERS.fullmatch(block[slice(*span)]) for span in ((100, 124), (136, 148), (329, 345))):
+    if not all(_NUMBER.fullmatch(block[slice(*span)]) for span in _NUMBERS):
         defects.append(Defect("octal numbers for mode, owner, group, time and device", "other bytes"))
     if any(block[157:257]) and kind in (b"0", b"\0"):
         defects.append(Defect("no link name in a regular file's header", "a link name"))

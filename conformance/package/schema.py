@@ -55,7 +55,7 @@ def _resolve(root: etree._Element, path: str | None) -> etree._Element:
     node = root
     for step in (path or "").split("/")[2:]:
         name, _, index = step.rstrip("]").partition("[")
-        same = [child for child in node if name in ("*", _spelled(child))]
+        same = [child for child in node.iterchildren(etree.Element) if name in ("*", _spelled(child))]
         at = int(index) - 1 if index.isdigit() else 0
         if at >= len(same):
             break

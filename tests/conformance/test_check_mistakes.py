@@ -104,6 +104,8 @@ MISTAKES = (
             edited("app.mf", lambda data: data.replace(b"\n", b"\r\n"))),
     Mistake("OpenSSL 3 lines", {"PKG-004": 1, "PKG-006": 1}, "so are 2 more",
             listed("SHA2-256({})= {}\n")),
+    Mistake("listed by their paths", {"PKG-004": 1, "PKG-006": 1}, "./app.ovf; so are 2 more",
+            listed("SHA256(./{})= {}\n")),
     Mistake("descriptor edited", {"PKG-005": 1}, "", edited("app.ovf", lambda data: data + b"\n")),
     Mistake("edited, listed, not signed", {"PKG-006": 1}, "did not make over these bytes", changed_and_listed),
     Mistake("certificates alone in the .cert", {"PKG-006": 1}, "the line of the signature is missing",
