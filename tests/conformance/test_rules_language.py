@@ -11,6 +11,7 @@ from conformance.application import Rule
 from conformance.errors import SubjectError
 from conformance.packet import Packet
 from conformance.rules.expression import (
+    FIELDS,
     And,
     Comparison,
     Expression,
@@ -119,6 +120,40 @@ def test_errors_point_at_the_token(text: str, under: str, expected: str) -> None
     if not under:
         assert caught.value.seen == "the end of the rule"
         assert caret.index("^") == len(shown.rstrip()) or not text
+
+
+OPERANDS: dict[str, object] = {
+    "0": 0, "15": 15, "16": 16, "63": 63, "64": 64, "255": 255, "256": 256, "65535": 65535, "65536": 65536,
+    "TCP": "protocol", "icmpv6": "protocol", "WEB": "word", "10.0.0.1": 4, "::1": 6, "10.0.0.256": "word",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("sign", ["==", "!=", "<", "<=", ">", ">=", "in"])
+def test_every_operand_that_does_not_fit_a_field_is_refused(field: str, sign: str) -> None:
+    """Contract 6: a type that does not fit, a number out of range, an order between addresses."""
+    largest = FIELDS[field]
+    for text, kind in OPERANDS.items():
+        address = "." in text or ":" in text
+        if largest is None:
+            fits = address and kind != "word" and sign in ("==", "!=", "in")
+        elif kind == "protocol":
+            fits = field == "proto"
+        else:
+            fits = not address and isinstance(kind, int) and kind <= largest
+        turned = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}.get(sign, sign)
+        written = (
+            [f"{field} in {{{text}}}", f"{field} in {text}..{text}"]
+            if sign == "in"
+            else [f"{field}{sign}{text}", f"{text} {turned} {field}"]
+        )
+        for rule in written:
+            if fits:
+                parse(rule)
+                continue
+            with pytest.raises(SubjectError) as caught:
+                parse(rule)
+            assert "^" in caught.value.where and caught.value.expected
 
 
 def test_levels_and_characters_at_their_bounds() -> None:
