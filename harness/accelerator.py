@@ -88,11 +88,26 @@ def probe(cache: Path | None = None, qemu: str = QEMU) -> Accelerator:
 
 def version(qemu: str = QEMU) -> str:
     """QEMU's version, "7.2.22 (Debian ...)"; empty where there is none."""
+    return re.sub(r"^QEMU emulator version ", "", next(iter(_ask(qemu, "--version")), ""))
+
+
+def cpu_models(qemu: str = QEMU) -> frozenset[str]:
+    """The CPU models that QEMU knows, each version apart too; none where there is no QEMU."""
+    lines = (line.split() for line in _ask(qemu, "-cpu", "help"))
+    return frozenset(words[1] for words in lines if len(words) > 1 and words[0] == "x86")
+
+
+def machine_types(qemu: str = QEMU) -> frozenset[str]:
+    """The machine types that QEMU knows; none where there is no QEMU."""
+    return frozenset(line.split()[0] for line in _ask(qemu, "-machine", "help")[1:] if line.strip())
+
+
+def _ask(qemu: str, *words: str) -> list[str]:
     try:
-        done = subprocess.run([qemu, "--version"], capture_output=True, text=True, timeout=TCG_DEADLINE_S, check=True)
+        done = subprocess.run([qemu, *words], capture_output=True, text=True, timeout=TCG_DEADLINE_S, check=True)
     except (OSError, subprocess.SubprocessError):
-        return ""
-    return re.sub(r"^QEMU emulator version ", "", done.stdout.partition("\n")[0])
+        return []
+    return done.stdout.splitlines()
 
 
 def _key(path: str) -> Mapping[str, str]:

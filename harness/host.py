@@ -9,9 +9,10 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,13 @@ def facts() -> HostFacts:
 
 
 def _libvirt_version() -> str:
+    return _ask_libvirt("v = libvirt.getVersion(); print(v // 1000000, v // 1000 % 1000, v % 1000, sep='.')")
+
+
+def _ask_libvirt(script: str) -> str:
     """Asked in a process of its own: libvirt initialises at its import, and the run wants its log elsewhere."""
-    script = "import libvirt; v = libvirt.getVersion(); print(v // 1000000, v // 1000 % 1000, v % 1000, sep='.')"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    return done.stdout.strip()
+    words = [sys.executable, "-c", f"import libvirt; {script}"]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _text(path: str) -> str:
@@ -108,6 +112,24 @@ def missing(commands: Mapping[str, str] = COMMANDS) -> tuple[Lack, ...]:
     if reason:
         lacks.append(Lack(f"/dev/net/tun: {reason}", "run it with sudo, or once: sudo chmod 666 /dev/net/tun"))
     return tuple(lacks)
+
+
+def unknown(profile: Profile) -> tuple[Lack, ...]:
+    """What the profile asks for that libvirt or QEMU of this machine does not know, with what they know."""
+    # libvirt's own test driver reads the same list of models as its QEMU driver does, and starts nothing
+    models = _ask_libvirt("print(*libvirt.open('test:///default').getCPUModelNames('x86_64'))").split()
+    return (
+        *_unknown("machine.cpu", profile["machine.cpu"], accelerator.cpu_models().intersection(models)),
+        *_unknown("machine.type", profile["machine.type"], accelerator.machine_types()),
+    )
+
+
+def _unknown(key: str, name: str, known: frozenset[str]) -> Iterator[Lack]:
+    if not known or name in known:  # a machine that does not answer is not judged here
+        return
+    near = get_close_matches(name, sorted(known), 1)
+    meant = f"do you mean {near[0]}? " if near else ""
+    yield Lack(f"{key} {name} of the profile", f"{meant}libvirt and QEMU here know {', '.join(sorted(known))}")
 
 
 def find(command: str) -> str:

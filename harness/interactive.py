@@ -52,7 +52,7 @@ def run_lab(request: LabRequest) -> int:
         return ExitStatus.FAIL
     name = package.application.id
     with listen(name) if request.terminals is None else adopt(request.terminals) as listener:
-        require_lab(lambda: None, f"--terminals={listener.fileno()}")
+        require_lab(request.options.profile, lambda: None, f"--terminals={listener.fileno()}")
         from harness.lab import LabSpec
 
         folder = make_run_folder(request.runs, f"{name}-lab", datetime.now(UTC))

@@ -50,7 +50,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         if request.boots:
             from harness.entrance import require_lab
 
-            require_lab(_release_capture(config))
+            require_lab(request.options.profile, _release_capture(config))
     except UsageError as error:
         raise pytest.UsageError(f"racs: {error}") from error
     config.pluginmanager.register(SuiteRun(config, request), RUN)

@@ -1,13 +1,16 @@
 """Host facts, what is missing, and the meter: its rules by tables, its process for real."""
 
 import os
+import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ import pytest
 
 from conformance.profile import load
 from conformance.trace import faults
-from harness import host, hostmeter
+from harness import accelerator, host, hostmeter
 
 
 class Notes:
@@ -284,3 +287,26 @@ def test_missing_commands_name_their_package() -> None:
     lacks = host.missing({"no-such-command": "its-package", "sh": "dash"})
     assert [lack.what for lack in lacks if "no-such" in lack.what or lack.what == "sh"] == ["no-such-command"]
     assert "apt-get install --no-install-recommends its-package" in lacks[0].remedy
+
+
+def test_what_the_shipped_profile_asks_for_is_known_here() -> None:
+    assert host.unknown(load()) == ()
+
+
+@pytest.mark.skipif(shutil.which(accelerator.QEMU) is None, reason=accelerator.INSTALL)
+@pytest.mark.parametrize(
+    ("key", "name", "meant"),
+    [
+        ("cpu", "Nehalm", "do you mean Nehalem? "),
+        ("cpu", "Nehalem-v1", "do you mean Nehalem? "),  # QEMU's own name, not libvirt's
+        ("cpu", "zzz", ""),
+        ("type", "pc-q35-99.9", "do you mean pc-q35-"),
+    ],
+)
+def test_what_libvirt_and_qemu_do_not_know_is_told_with_what_they_know(key: str, name: str, meant: str) -> None:
+    profile = load()
+    tables = {**profile.tables, "machine": {**profile.tables["machine"], key: name}}
+    (lack,) = host.unknown(replace(profile, tables=tables))
+    assert lack.what == f"machine.{key} {name} of the profile"
+    assert lack.remedy.startswith(meant) and "libvirt and QEMU here know " in lack.remedy
+    assert str(profile[f"machine.{key}"]) in re.split("[ ,?]+", lack.remedy)

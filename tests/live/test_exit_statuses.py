@@ -67,6 +67,20 @@ def test_a_missing_command_is_named_with_its_package(
     assert f"mend: sudo apt-get install --no-install-recommends {package}" in doctor.out
 
 
+@pytest.mark.parametrize("command", ["certify", "lab"])
+def test_a_cpu_that_nobody_knows_is_told_before_anything_starts(
+    command: str, goon: Sample, nothing_left: Mapping[str, str], tmp_path: Path
+) -> None:
+    shipped = (command_line.REPOSITORY / "conformance/data/profiles/racs-1.toml").read_text()
+    own = tmp_path / "own.toml"
+    own.write_text(shipped.replace('cpu = "Nehalem"', 'cpu = "Nehalm"'))
+    words = [RACS, command, str(goon.ova), f"--root={goon.root}", f"--profile={own}"]
+    ended = command_line.run(words, tmp_path, nothing_left)
+    assert ended.status == 4, ended.said
+    assert "machine.cpu Nehalm of the profile: do you mean Nehalem? libvirt and QEMU here know " in ended.err
+    assert list(tmp_path.iterdir()) == [own]
+
+
 def test_the_doctor_finds_a_machine_that_can_run(nothing_left: Mapping[str, str], tmp_path: Path) -> None:
     ended = command_line.run([RACS, "doctor"], tmp_path, nothing_left)
     assert ended.status == 0, ended.said
