@@ -10,7 +10,7 @@ from conformance.checks import package_check, trace_check
 from conformance.errors import EnvironmentFault
 from conformance.package.header import ACL_PATH
 from conformance.profile import Profile
-from conformance.trace import Trace
+from conformance.trace import Trace, describe_end
 from conformance.verdict import Outcome, Verdict, few, lab_gave_up, merge, not_applicable, not_judged, settle
 
 if TYPE_CHECKING:
@@ -26,9 +26,7 @@ def judge_trace(requirement: Requirement, trace: Trace, profile: Profile) -> Out
     if not requirement.applies_to(trace.application):
         return not_applicable(_why_not(requirement))
     for event in trace.everywhere("process-died", "lab-fault"):
-        died = event.kind == "process-died"
-        why = f"{event['process']} of the lab died (status {event['status']})" if died else event["why"]
-        return lab_gave_up(f"{why}, {event.reference}")
+        return lab_gave_up(f"{describe_end(event)}, {event.reference}")
     try:
         return settle(check(trace, profile.for_accelerator(trace.accelerator)), trace.disturbances)
     except EnvironmentFault as fault:

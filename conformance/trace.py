@@ -187,6 +187,13 @@ def describe_starvation(event: Event) -> str:
     return f"QEMU waited {value:.1f} s {cause}, limit {limit:g} s"
 
 
+def describe_end(event: Event) -> str:
+    """In words why the run can tell no more, of a ``process-died`` or ``lab-fault`` event."""
+    if event.kind == "process-died":
+        return f"{event['process']} of the lab died (status {event['status']})"
+    return str(event["why"])
+
+
 def read_events(lines: Iterable[str]) -> Iterator[Event]:
     """Events of trace.jsonl. Raises BrokenLab with the line's number on what is no event of racs-trace/1."""
     for number, line in enumerate(lines, 1):

@@ -14,10 +14,9 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from emulator.control import Control, Setup
+from emulator.service import IP_PKTINFO, SO_RXQ_OVFL
 from emulator.webserver import WebConnection
 
-_IP_PKTINFO = 8  # linux/in.h
-_SO_RXQ_OVFL = 40  # asm-generic/socket.h
 _PKTINFO = struct.Struct("=I4s4s")  # interface, address to answer from, address asked
 _DATAGRAM_BYTES = 65535
 _DATAGRAMS_AT_ONCE = 64
@@ -86,8 +85,8 @@ class UdpEcho:
         self._lost = 0
         self._since = time.monotonic()
         opened.setblocking(False)
-        opened.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-        opened.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
+        opened.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+        opened.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
 
     async def resume(self) -> None:
         self._paused = False
@@ -106,7 +105,7 @@ class UdpEcho:
                 continue
             asked = self._read(ancillary)
             if asked is not None and not self._paused:
-                source = (socket.IPPROTO_IP, _IP_PKTINFO, _PKTINFO.pack(0, asked, bytes(4)))
+                source = (socket.IPPROTO_IP, IP_PKTINFO, _PKTINFO.pack(0, asked, bytes(4)))
                 with suppress(OSError):
                     self._socket.sendmsg([data], [source], 0, client)
 
@@ -114,9 +113,9 @@ class UdpEcho:
         """The address that the datagram came to; loss is noted by the way."""
         asked = None
         for level, kind, value in ancillary:
-            if (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
+            if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
                 asked = _PKTINFO.unpack_from(value)[2]
-            elif (level, kind) == (socket.SOL_SOCKET, _SO_RXQ_OVFL):
+            elif (level, kind) == (socket.SOL_SOCKET, SO_RXQ_OVFL):
                 self._count(struct.unpack("=I", value)[0])
         return asked
 

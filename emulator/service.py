@@ -76,8 +76,9 @@ class Core(Protocol):
         """When `wake` wants to be called, in monotonic seconds; None for never."""
 
 
-# <asm-generic/socket.h>: Python has no names for these
-SO_RCVBUFFORCE, SO_TIMESTAMPNS, SO_RXQ_OVFL = 33, 35, 40
+# Python has no names for these
+SO_RCVBUFFORCE, SO_TIMESTAMPNS, SO_RXQ_OVFL = 33, 35, 40  # <asm-generic/socket.h>
+IP_PKTINFO = 8  # <linux/in.h>
 RECEIVE_BUFFER_BYTES = 8 << 20  # more than the host's cap is cut to it
 _DATAGRAM_BYTES_MAX = 65535
 _DRAIN_MAX = 64  # datagrams a turn of the loop, so that a flood on one socket does not starve the others

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from conformance.errors import EnvironmentFault, UsageError
-from conformance.trace import Event
+from conformance.trace import Event, describe_end
 from harness.recorder import Recorder
 
 T = TypeVar("T")
@@ -69,10 +69,8 @@ class Watch:
             value = condition()
             with self._changed:
                 self.require_written()
-                for died in self._seen["process-died"]:
-                    raise EnvironmentFault(f"{died['process']} died (status {died['status']})")
-                for fault in self._seen["lab-fault"]:
-                    raise EnvironmentFault(fault["why"])
+                for ended in (*self._seen["process-died"], *self._seen["lab-fault"]):
+                    raise EnvironmentFault(describe_end(ended))
                 left = deadline - time.monotonic()
                 if value or left <= 0:
                     return value

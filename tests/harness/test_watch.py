@@ -38,7 +38,7 @@ def test_a_full_disk_in_a_thread_ends_the_wait(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("kind", "fields", "said"),
     [
-        ("process-died", DIED, r"emulator\.bus died"),
+        ("process-died", DIED, r"emulator\.bus of the lab died \(status -9\)"),
         ("lab-fault", {"why": "no space left on the host"}, "no space left"),
     ],
 )

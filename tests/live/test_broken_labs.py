@@ -177,7 +177,7 @@ def test_a_process_of_the_emulator_that_dies_is_named(role: str, workshop: Works
     done = run.end()
     assert done.status == 6, done.explain()
     assert not done.verdicts("fail") | done.verdicts("pass"), done.explain()
-    assert f"emulator.{role} died (status -9)" in done.output, done.explain()
+    assert f"emulator.{role} of the lab died (status -9)" in done.output, done.explain()
     assert done.seconds < 60
 
 

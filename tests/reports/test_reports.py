@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -69,6 +70,63 @@ def test_junit_counts_failed_musts_only(certification: Certification) -> None:
     assert "a gap of 4 s" in cases["HBT-005"].result[0].text
     assert cases["PKG-001"].is_passed and cases["PKG-009"].is_passed
     assert cases["NTP-002"].is_skipped and cases["HBT-001"].is_skipped
+
+
+def cases_of(certification: Certification) -> dict[str, ElementTree.Element]:
+    """By id, as a reader that knows nothing of ours finds them."""
+    document = ElementTree.fromstring(junit.render(certification))
+    return {case.attrib["name"].split()[0]: case for case in document.iter("testcase")}
+
+
+def properties(element: ElementTree.Element) -> list[tuple[str, str]]:
+    return [(one.attrib["name"], one.attrib["value"]) for one in element.findall("properties/property")]
+
+
+def test_junit_says_what_stands_beside_a_verdict(certification: Certification) -> None:
+    unstable = [
+        replace(one, stability="unstable, 2 of 3") if one.id == "PKG-001" else one for one in certification.judgements
+    ]
+    cases = cases_of(replace(certification, judgements=tuple(unstable)))
+    assert properties(cases["PKG-001"]) == [
+        ("verdict", "pass"),
+        ("level", "MUST"),
+        ("subject", "app"),
+        ("source", load()["PKG-001"].source + " " + load()["PKG-001"].clause),
+        ("stability", "unstable, 2 of 3"),
+        ("evidence", "package:goon.ovf@0"),
+    ]
+    assert ("warning", "expected 90 days, saw 12 days") in properties(cases["PKG-009"])
+    assert "warning" not in dict(properties(cases["HBT-005"]))
+    # what was withdrawn for the host's sake is still to be read
+    withdrawn = cases["NTP-002"].findtext("system-out")
+    assert cases["NTP-002"].find("skipped") is not None and withdrawn and "a gap of 4 s" in withdrawn
+
+
+def test_junit_says_what_holds_for_the_whole(certification: Certification) -> None:
+    certification = replace(certification, notes=("R&D, not for deployment", "a second note"))
+    suites = ElementTree.fromstring(junit.render(certification)).findall("testsuite")
+    assert len(suites) > 5
+    for suite in suites:
+        told = properties(suite)
+        assert told[:3] == [("verdict", "fail"), ("scope", "certification"), ("trust", "rd")]
+        assert [value for name, value in told if name == "note"] == ["R&D, not for deployment", "a second note"]
+
+
+def test_junit_shows_errors_of_the_suite(certification: Certification) -> None:
+    """Or a run that can vouch for nothing would look like one in which things were skipped."""
+    broken = replace(certification, verdict="error", errors=("the lab is broken", "a report could not be written"))
+    document = JUnitXml.fromstring(junit.render(broken))
+    assert (document.errors, document.tests) == (2, len(certification.judgements) + 2)
+    assert "the lab is broken" in junit.render(broken).decode()
+    assert JUnitXml.fromstring(junit.render(certification)).errors == 0
+
+
+def test_what_is_no_xml_fails_no_report(certification: Certification) -> None:
+    """A console has colours; a file's name may be no text."""
+    odd = Finding("no console line with 'BUG:'", "\x1b[31mBUG:\x00 \udc80\uffff", "start 1", "", ("trace:9",))
+    judgements = [replace(one, reason=odd.seen, findings=(odd,)) for one in certification.judgements]
+    document = ElementTree.fromstring(junit.render(replace(certification, judgements=tuple(judgements))))
+    assert "\\x1b[31mBUG:\\x00 \\udc80\\uffff" in (document.findtext("testsuite/testcase/system-out") or "")
 
 
 def test_html_is_one_file_and_escapes(certification: Certification) -> None:
