@@ -119,7 +119,7 @@ def _secrets(package: Package, seen: Inspection) -> Outcome:
             "no private key, shell history or cloud credential in the image",
             secret.what,
             _at(secret.volume, secret.path, secret.line),
-            f"{_removal(seen, secret)}, and make it invalid: whoever had the package has it. {_mend(secret)}",
+            f"{_removal(seen, secret)}, and {_mend(secret)}, {_SEAL}",
         )
         for secret in alien
         if not secret.doubt
@@ -148,10 +148,11 @@ def _removal(seen: Inspection, one: Secret | Identity) -> str:
 
 
 def _mend(secret: Secret) -> str:
+    """What is to do besides."""
     if secret.kind == "shell history":
-        return f"Before sealing, `unset HISTFILE`, {_SEAL}"
+        return "change what secrets stand in it: whoever had the package has them. Before sealing, `unset HISTFILE`"
     what = "Make the key on the first boot" if secret.kind == "private key" else "Let the app fetch it when it runs"
-    return f"{what}, {_SEAL}"
+    return f"make it invalid: whoever had the package has it. {what}"
 
 
 def _accounts(package: Package, seen: Inspection) -> Outcome:
@@ -184,7 +185,7 @@ def _identity(package: Package, seen: Inspection) -> Outcome:
         _finding(
             package,
             "no SSH host key and no machine-id in the image",
-            f"a {one.kind}",
+            f"an {one.kind}" if one.kind.startswith("SSH") else f"a {one.kind}",
             _at(one.volume, one.path),
             f"{_anonymity(seen, one)}, {_SEAL}",
         )
@@ -221,7 +222,7 @@ def _readable(package: Package, seen: Inspection) -> Outcome:
         )
         for one in _not_unmounted(seen)
     ]
-    fewer = "keep less there: an archive, or an image of its own for data that is no part of the system"
+    fewer = "keep less there: pack data into an archive, have programs and their files below /usr or /opt"
     findings += [
         _finding(
             package,

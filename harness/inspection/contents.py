@@ -28,6 +28,7 @@ HEAD_BYTES = 1 << 20  # of a file that tells what it is by its beginning
 SEARCHED_BYTES_MAX = 16 << 20  # of each file that is searched for secrets
 _LARGE_BYTES_MAX = 128 << 20  # of all files larger than a MiB; then only their first MiB is searched
 FILES_MAX = 100_000
+FINDINGS_MAX = 1000
 _NOT_FOLLOWED = (
     "/usr/",
     "/bin/",
@@ -108,14 +109,20 @@ class Search:
         for place in self._places:  # which grows meanwhile
             try:
                 for found in self._tree.walk(place):
-                    if self.files >= FILES_MAX:
-                        self.unread.append(
-                            UnreadFile(self._tree.root.volume, place, f"{BEYOND_A_BOUND} {FILES_MAX} files")
-                        )
+                    bound = self._bound()
+                    if bound:
+                        self.unread.append(UnreadFile(self._tree.root.volume, place, f"{BEYOND_A_BOUND} {bound}"))
                         return
                     self._take(found)
             except Unreadable as error:
                 self.unread.append(UnreadFile(self._tree.root.volume, place, str(error)))
+
+    def _bound(self) -> str:
+        """What there is more of than is looked at; "" while there is less."""
+        told = len(self.secrets) + len(self.identities) + len(self.unread)
+        if told >= FINDINGS_MAX:
+            return f"{FINDINGS_MAX} findings"
+        return f"{FILES_MAX} files" if self.files >= FILES_MAX else ""
 
     def _take(self, found: Found | Unread) -> None:
         if isinstance(found, Unread):

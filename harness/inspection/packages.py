@@ -13,6 +13,7 @@ from harness.inspection.guest_tree import Found, Tree
 
 _WHOLE_BYTES_MAX = 16 << 20  # of a file that is compared, and of a list of dpkg's
 _DATABASE_BYTES_MAX = 256 << 20
+_PACKAGES_MAX = 100_000
 _DPKG_STATUS = "/var/lib/dpkg/status"
 _RPM_FOLDERS = ("/usr/lib/sysimage/rpm", "/var/lib/rpm")
 _RPM_NAMES = ("rpmdb.sqlite", "Packages", "Packages.db")
@@ -88,5 +89,15 @@ class Packages:
             raise Unreadable(f"{database.path} is not of SQLite, the form that is read here")
         with closing(sqlite3.connect(":memory:")) as connection:
             connection.deserialize(database.content(_DATABASE_BYTES_MAX))
-            found = connection.execute("SELECT blob FROM Packages")
-            return tuple(blob for (blob,) in found if isinstance(blob, bytes))
+            return tuple(_bounded(blob for (blob,) in connection.execute("SELECT blob FROM Packages")))
+
+
+def _bounded(blobs: Iterator[object]) -> Iterator[bytes]:
+    """Those that are bytes: a table may be a view without an end."""
+    held = 0
+    for number, blob in enumerate(blobs):
+        held += len(blob) if isinstance(blob, bytes) else 0
+        if held > _DATABASE_BYTES_MAX or number >= _PACKAGES_MAX:
+            raise Unreadable("RPM's database has no end")
+        if isinstance(blob, bytes):
+            yield blob

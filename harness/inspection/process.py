@@ -39,7 +39,7 @@ from harness.inspection.look import CPU_S
 from harness.inspection.mounts import alone, looks_like, plan_mounts
 from harness.inspection.volumes import FilesystemVolume, find_volumes, is_root
 
-_ADDRESS_BYTES = 3 << 30
+_ADDRESS_BYTES = 1536 << 20
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _BOOT_DEPTH = 4
 

@@ -3,13 +3,16 @@ links, what lies beneath, an initramfs that is no system."""
 
 import gzip
 import hashlib
+import sqlite3
 import struct
+import subprocess
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from guest_images import RED_HAT, Files, Workbench, inspect, judge, missing_tools
+from guest_images import PATH, RED_HAT, Files, Part, Workbench, inspect, judge, missing_tools, run
 
 from conformance.verdict import Outcome, Verdict
 
@@ -17,6 +20,7 @@ pytestmark = pytest.mark.skipif(bool(missing_tools()), reason=f"needs {', '.join
 
 KEY = b"-----BEGIN PRIVATE KEY-----\n" + b"c2VjcmV0LW1hcmstdGhhdC1tdXN0LW5vdC1iZS1zaG93bi1hbnl3aGVyZQ\n"
 HOST_KEY = b"-----BEGIN OPENSSH PRIVATE KEY-----\n" + b"b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMw\n"
+VECTORS = Path(__file__).parents[1] / "conformance" / "vectors"
 IDS = ("IMG-001", "IMG-002", "IMG-003", "IMG-004", "IMG-005")
 
 
@@ -293,3 +297,65 @@ def test_a_disk_that_was_cut(bench: Workbench) -> None:
         file.write(struct.pack("<I", 1 << 30))
     (finding,) = judge(bench.package(raw))["IMG-005"].findings
     assert finding.seen == "it ends behind the disk's end" and "whole disk" in finding.remedy
+
+
+def test_folders_in_a_circle_come_to_an_end(bench: Workbench) -> None:
+    part = bench.ext({**RED_HAT, "home/a/b/k": KEY})
+    for number in range(9):
+        run("debugfs", "-w", "-R", f"ln /home /home/a/b/up{number}", part.path)
+    outcomes = judge(bench.package(bench.mbr([part])))
+    assert outcomes["IMG-002"].verdict is Verdict.FAIL
+    (*_, last) = outcomes["IMG-005"].findings
+    assert last.seen == "more than 1000 findings"
+
+
+@pytest.mark.parametrize("make", ["journal", "folder"])
+def test_the_remedy_for_a_file_system_mends_it(make: str, bench: Workbench) -> None:
+    part = bench.ext({**RED_HAT, "etc/app/key": b"x"})
+    damage = {"journal": "feature needs_recovery", "folder": "set_inode_field /etc/app block[0] 0"}[make]
+    run("debugfs", "-w", "-R", damage, part.path)
+    (finding, *_) = judge(bench.package(bench.mbr([part])))["IMG-005"].findings
+    assert ("e2fsck -fy" if make == "journal" else "e2fsck -f") in finding.remedy
+    subprocess.run(["e2fsck", "-fy", part.path], env={"PATH": PATH}, check=False, capture_output=True)
+    assert failures(judge(bench.package(bench.mbr([part])))) == {}
+
+
+def lvm_pool(bench: Workbench, change: tuple[bytes, bytes] = (b"", b"")) -> Part:
+    """The volume group of the vector: root in two pieces, and home."""
+    root = bench.ext(RED_HAT).path.read_bytes()
+    pool = bench.raw(gzip.decompress((VECTORS / "lvm2.img.gz").read_bytes()).replace(*change), mib=256, kind=0x8E)
+    with pool.path.open("r+b") as file:
+        for at, data in ((1, root[: 20 << 20]), (61, root[20 << 20 :]), (21, bench.ext(HOME).path.read_bytes())):
+            file.seek(at << 20)
+            file.write(data)
+    return pool
+
+
+def test_logical_volumes_on_a_disk_without_partitions(bench: Workbench) -> None:
+    found = failures(judge(bench.package(lvm_pool(bench).path)))
+    assert found == {"IMG-002": ["logical volume vg-one/home-dir, /app/.ssh/id, line 1"]}
+
+
+def test_a_thin_volume_is_not_read(bench: Workbench) -> None:
+    pool = lvm_pool(bench, (b'type = "striped"', b'type = "thin"\n   '))
+    outcomes = judge(bench.package(bench.mbr([pool])))
+    assert "it is not linear (thin)" in outcomes["IMG-005"].findings[0].seen
+
+
+def test_a_hybrid_table(bench: Workbench) -> None:
+    """Linux takes the GPT: what the MBR says besides leads nowhere."""
+    raw = bench.gpt([bench.fat({"a": b"1"}), bench.ext({**RED_HAT, "root/.bash_history": b"ls\n"})])
+    with raw.open("r+b") as file:
+        file.seek(446 + 16)
+        file.write(struct.pack("<B3sB3sII", 0x80, b"\xfe\xff\xff", 0x83, b"\xfe\xff\xff", 1 << 11, 2))
+    assert failures(judge(bench.package(raw))) == {"IMG-002": ["partition 2, /root/.bash_history, line 1"]}
+
+
+def test_a_package_database_without_an_end(bench: Workbench) -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i AS blob FROM n"
+        connection.execute(f"CREATE VIEW Packages AS {endless}")
+        connection.commit()
+        files: Files = {**RED_HAT, "usr/lib/sysimage/rpm/rpmdb.sqlite": connection.serialize(), "etc/key": KEY}
+    outcome = judge(bench.package(bench.mbr([bench.ext(files)])))["IMG-002"]
+    assert outcome.verdict is Verdict.INCONCLUSIVE and "no end" in outcome.reason
