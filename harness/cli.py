@@ -231,7 +231,9 @@ def explain(requirement: str) -> int:
 @click.argument("expressions", nargs=-1, metavar="EXPRESSION...")
 @click.option("--downlink", multiple=True, metavar="EXPRESSION", help="A rule for downlink; the others are for uplink.")
 @click.option("--ova", type=_FILE, help="The rules of this package, or of a descriptor (.ovf).")
-@click.option("--packet", type=_FILE, help="Show which packets of this capture (pcap, pcapng) the rules select.")
+@click.option(
+    "--packet", type=_FILE, help="Show which packets of this capture (pcap, pcapng; - is stdin) are selected."
+)
 @click.option("--all", "everything", is_flag=True, help="Show the packets that are not selected too.")
 @click.option("--profile", default="racs-1", show_default=True, help="Profile id or file.")
 @_json_option
@@ -306,6 +308,6 @@ def _time(text: str | None) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(text)
-    except ValueError as error:
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:  # a zone may lead out of the years that there are
         raise UsageError(f"--at {text}: no ISO 8601 time; write it like 2026-11-23T12:00:00Z") from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

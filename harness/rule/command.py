@@ -106,7 +106,7 @@ def run_rule(expressions: Sequence[str], options: Mapping[str, Any]) -> int:
         request = request_of_package(ova, profile)
     else:
         request = RuleRequest(rules_of_text(expressions, downlink), profile, bool(downlink))
-    if options["packet"]:
+    if options["packet"] and str(options["packet"]) != "-":
         require_file(options["packet"], "capture")
     chosen = {"packets": options["packet"], "everything": options["everything"], "json_file": options["json_file"]}
     return explain_rules(replace(request, **chosen))

@@ -11,7 +11,10 @@ from harness.rule.capturefile import CapturedFrame
 _ETHERNET, _RAW, _OLD_RAW, _IPV4, _IPV6, _COOKED, _COOKED_2 = 1, 101, 12, 228, 229, 113, 276
 _HEADERS: Mapping[int, tuple[int, int]] = {_ETHERNET: (12, 14), _COOKED: (14, 16), _COOKED_2: (0, 20)}
 _WITHOUT_HEADER = (_RAW, _OLD_RAW, _IPV4, _IPV6)
-_TAGS = (0x8100, 0x88A8)  # IEEE 802.1Q
+UNREAD_LINK = "a link type that is not read (Ethernet, raw IP and Linux cooked are)"
+READABLE_LINKS = frozenset((*_HEADERS, *_WITHOUT_HEADER))
+_TAGS = (0x8100, 0x88A8, 0x9100)  # IEEE 802.1Q, and what switches wrote for stacked ones before it
+_GTPU_HEADER_BYTES = 8  # TS 29.281 5.1, without its optional fields
 _PENDING_MAX = 256  # datagrams of which fragments are waited for
 
 FragmentKey = tuple[int, int, int, int, int]
@@ -50,13 +53,13 @@ class Dissector:
         if frame.link in _WITHOUT_HEADER:
             return self._ip(frame.data, cut)
         if frame.link not in _HEADERS:
-            return Dissected(None, f"link type {frame.link}, of which only Ethernet, raw IP and Linux cooked are read")
+            return Dissected(None, f"link type {frame.link}: {UNREAD_LINK}")
         at, size = _HEADERS[frame.link]
         kind = int.from_bytes(frame.data[at : at + 2])
-        while frame.link == _ETHERNET and kind in _TAGS:
+        while kind in _TAGS:
             kind, size = int.from_bytes(frame.data[size + 2 : size + 4]), size + 4
         if len(frame.data) < size:
-            return Dissected(None, "cut off inside the link's header")
+            return Dissected(None, "cut off inside the link's header", certain=not cut)
         if kind in (IPV4, IPV6):
             return self._ip(frame.data[size:], cut)
         return Dissected(None, "ARP" if kind == ARP else f"no IP: ethertype {kind:#06x}")
@@ -66,7 +69,7 @@ class Dissector:
         packet = outer.packet
         if packet is None:
             return outer
-        if packet.is_fragment and packet.version == 4 and outer.certain:
+        if packet.is_fragment and packet.version == 4 and not cut:  # what is put together has no holes
             pieces = self._pieces(packet)
             whole = reassemble(pieces)
             if any(map(_to_tunnel, pieces)):
@@ -96,15 +99,20 @@ def _to_tunnel(packet: Packet) -> bool:
 
 def _inner(outer: Packet, captured: int, cut: bool) -> Dissected | None:
     """What is inside a datagram to the GTP-U port; None where that is no GTP-U."""
-    datagram = outer.payload
+    datagram, seen = outer.payload, captured - outer.payload_offset
     offset = g_pdu_offset(datagram)
+    if cut and seen < max(offset, _GTPU_HEADER_BYTES):
+        return Dissected(outer, "cut off inside its GTP-U header", certain=False)
     if offset:
-        inside = _packet(datagram[offset : max(offset, captured - outer.payload_offset)], cut)
+        inside = _packet(datagram[offset:seen], cut)
         return Dissected(inside.packet, inside.why, int.from_bytes(datagram[4:8]), inside.certain)
     try:
         message = decode(datagram)
     except MalformedMessage:
-        return None
+        return Dissected(outer, "cut off: nobody knows whether it is GTP-U", certain=False) if cut else None
+    if message.type == MessageType.G_PDU:
+        why = "a packet in GTP-U, with an extension header that must be understood (TS 29.281 5.2.1): it is not opened"
+        return Dissected(None, why, message.teid)
     known = message.type in set(MessageType)
     name = MessageType(message.type).name.lower().replace("_", " ") if known else f"message {message.type}"
     return Dissected(None, f"GTP-U {name}: no packet of a user that may be opened", message.teid)
@@ -119,7 +127,7 @@ def _packet(data: bytes, cut: bool) -> Dissected:
     try:
         packet = parse(data.ljust(length, b"\0"))
     except MalformedPacket as error:
-        return Dissected(None, f"{'cut off' if cut else 'malformed'}: {error}")
+        return Dissected(None, f"{'cut off' if cut else 'malformed'}: {error}", certain=not cut)
     needed = packet.header_length + (4 if packet.proto in WITH_PORTS and not packet.fragment_offset else 0)
     certain = needed <= len(data)
     return Dissected(packet, "" if certain else "cut off before its ports", certain=certain)

@@ -3,15 +3,17 @@
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, get_args
 
 from conformance.application import Rule
 from conformance.errors import SubjectError, UsageError
 from conformance.rules.expression import Membership
 from harness.options import require_file
-from harness.rule.packetselection import JudgedFrame, count_line, judge_capture
+from harness.rule.dissection import READABLE_LINKS, UNREAD_LINK
+from harness.rule.packetselection import JudgedFrame, State, count_line, judge_capture
 from harness.screen import show
 
 _LINES_AT_ONCE = 200
@@ -32,10 +34,9 @@ class PacketReport:
 
     def read(self, file: Path, rules: Sequence[Rule], users: Membership | None) -> None:
         """Judge all packets of a capture and print them. Raises UsageError where it is none."""
-        require_file(file, "capture")
         counts, packets, damage = Counter[str](), list[dict[str, Any]](), ""
         first_ns = None
-        with file.open("rb") as stream:
+        with _opened(file) as stream:
             try:
                 for judged in judge_capture(stream, rules, users):
                     first_ns = judged.frame.at_ns if first_ns is None else first_ns
@@ -45,9 +46,12 @@ class PacketReport:
                         if self.keeping:
                             packets.append(_packet_record(judged))
             except SubjectError as error:
-                damage = f"expected {error.expected}, saw {error.seen}"
+                damage = f"{error.where}{error.where and ': '}expected {error.expected}, saw {error.seen}"
                 if not counts:
                     raise UsageError(f"{file}: {damage}{error.remedy and '; '}{error.remedy}") from error
+        if 0 < counts["unread"] == sum(counts[state] for state in get_args(State)):
+            seen = f"all its packets are of {UNREAD_LINK}"
+            raise UsageError(f"{file}: {seen}; capture on another interface: tcpdump -i any -w FILE")
         self._print(count_line(counts), last=True)
         if damage:
             show(f"racs: {file}: {damage}; what stands before was read", sys.stderr)
@@ -68,8 +72,18 @@ class PacketReport:
         return f"{mark}{frame.number:>6} {at:>12}  {judged.summary}{by}"
 
 
+def _opened(file: Path) -> AbstractContextManager[BinaryIO]:
+    """A capture to be read from its beginning; "-" is standard input. Raises UsageError."""
+    if str(file) == "-":
+        return nullcontext(sys.stdin.buffer)
+    require_file(file, "capture")
+    return file.open("rb")
+
+
 def _count(judged: JudgedFrame, counts: Counter[str]) -> None:
     counts[judged.state] += 1
+    if judged.frame.link not in READABLE_LINKS:
+        counts["unread"] += 1
     packet = judged.dissected.packet
     counts["tunnelled"] += packet is not None and judged.dissected.teid is not None
     counts["IPv6"] += packet is not None and packet.version == 6

@@ -10,7 +10,7 @@ from conformance.rules.expression import Membership, compile_rule, mirrored
 from conformance.rules.language import parse
 from conformance.rules.words import protocol_name
 from harness.rule.capturefile import CapturedFrame, read_capture
-from harness.rule.dissection import Dissected, Dissector, FragmentKey
+from harness.rule.dissection import UNREAD_LINK, Dissected, Dissector, FragmentKey
 
 State = Literal["selected", "left", "no packet", "unknown"]
 
@@ -60,7 +60,7 @@ class Selector:
         found = self._dissector.dissect(frame)
         packet, key = found.packet, found.key
         if packet is None or not found.certain:
-            return JudgedFrame(frame, found, "no packet" if packet is None else "unknown", why=found.why)
+            return JudgedFrame(frame, found, "no packet" if found.certain else "unknown", why=found.why)
         if packet.version == 6:
             return JudgedFrame(frame, found, "left", why="IPv6 always bypasses the app")
         if key and packet.fragment_offset:
@@ -90,12 +90,13 @@ def judge_capture(stream: BinaryIO, rules: Sequence[Rule], users: Membership | N
 
 
 def count_line(counts: Mapping[str, int]) -> str:
-    """How many frames became what, in a sentence; counts has the states, "tunnelled" and "IPv6"."""
+    """How many frames became what, in a sentence; counts has the states, "tunnelled", "IPv6" and "unread"."""
     total = sum(counts.get(state, 0) for state in ("selected", "left", "no packet", "unknown"))
     parts = (
         (counts.get("tunnelled", 0), "found inside GTP-U tunnels"),
         (counts.get("IPv6", 0), "of IPv6, which always bypasses the app"),
-        (counts.get("no packet", 0), "no packet that rules are for"),
+        (counts.get("no packet", 0) - counts.get("unread", 0), "no packet that rules are for"),
+        (counts.get("unread", 0), f"of {UNREAD_LINK}"),
         (counts.get("unknown", 0), "that nobody can tell from this capture"),
     )
     more = [f"{number} {what}" for number, what in parts if number]

@@ -13,6 +13,7 @@ from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
 from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment
 from scapy.layers.l2 import ARP, CookedLinux, Dot1Q, Ether
 from scapy.layers.sctp import SCTP
+from scapy.packet import Padding, Raw
 
 from conformance import profile as profiles
 from conformance.application import Rule
@@ -26,6 +27,7 @@ from harness.rule.packetselection import JudgedFrame, Selector, count_line
 SYN = IP(src="10.45.0.1", dst="203.0.113.1") / TCP(sport=40000, dport=80)
 BIG = IP(src="10.45.0.1", dst="203.0.113.1", id=7) / UDP(sport=40000, dport=80) / (b"z" * 3000)
 WEB = (Rule("web", "uplink", "proto in {TCP, UDP} && dst_port==80"),)
+SESSION = Raw(b"\x01\x10\x03\x00")  # a PDU session container
 ETHERNET, RAW, COOKED, COOKED_2 = 1, 101, 113, 276
 
 
@@ -54,6 +56,7 @@ CASES = [
     (RAW, SYN, "selected", "TCP 10.45.0.1:40000 > 203.0.113.1:80, 40 bytes"),
     (228, SYN, "selected", "TCP 10.45.0.1:40000 > 203.0.113.1:80, 40 bytes"),
     (ETHERNET, Ether() / SYN / (b"\0" * 6), "selected", "TCP 10.45.0.1:40000 > 203.0.113.1:80, 46 bytes"),
+    (ETHERNET, Ether() / SYN / Padding(b"\0" * 6), "selected", "TCP 10.45.0.1:40000 > 203.0.113.1:80, 40 bytes"),
     (ETHERNET, Ether() / Dot1Q(vlan=7) / SYN, "selected", "TCP 10.45.0.1:40000 > 203.0.113.1:80, 40 bytes"),
     (ETHERNET, Ether(type=0x88A8) / Dot1Q(vlan=7) / Dot1Q(vlan=8) / SYN, "selected", "TCP 10.45.0.1:40000 >"),
     (COOKED, CookedLinux(proto=0x0800) / SYN, "selected", "TCP 10.45.0.1:40000 > 203.0.113.1:80"),
@@ -69,12 +72,26 @@ CASES = [
     (RAW, IP() / UDP(dport=2152) / GTPHeader(gtp_type=99, teid=1), "no packet", "GTP-U message 99"),
     (RAW, IP() / UDP(sport=1, dport=2152) / DNS(), "left", "UDP 127.0.0.1:1 > 127.0.0.1:2152"),
     (RAW, tunnel(b"\x00nothing", gtp_type=255), "no packet", "malformed: IP version 0"),
+    (
+        RAW,
+        tunnel(SESSION / SYN, gtp_type=255, E=1, next_ex=0x85),
+        "no packet",
+        "an extension header that must",
+    ),
+    (
+        ETHERNET,
+        Ether(type=0x9100) / Dot1Q(vlan=3) / Dot1Q(vlan=4) / SYN,
+        "selected",
+        "TCP 10.45.0.1:40000",
+    ),
+    (COOKED, CookedLinux(proto=0x8100) / Dot1Q(vlan=3) / SYN, "selected", "TCP 10.45.0.1:40000"),
+    (COOKED_2, struct.pack("!HHIHBB8s", 0x8100, 0, 3, 1, 0, 6, b"") + bytes(Dot1Q(vlan=3) / SYN), "selected", "TCP"),
     (ETHERNET, Ether() / ARP(), "no packet", "ARP"),
     (ETHERNET, Ether(type=0x88CC) / b"lldp", "no packet", "no IP: ethertype 0x88cc"),
     (ETHERNET, b"short", "no packet", "cut off inside the link's header"),
     (RAW, b"\x45\x00", "no packet", "malformed: 2 bytes, an IPv4 header has 20"),
     (RAW, b"", "no packet", "malformed: no bytes"),
-    (147, SYN, "no packet", "link type 147, of which only Ethernet, raw IP and Linux cooked are read"),
+    (147, SYN, "no packet", "link type 147: a link type that is not read"),
 ]
 
 
@@ -113,6 +130,10 @@ def test_a_tunnelled_packet_whose_datagram_was_fragmented() -> None:
     assert [one.state for one in judge(*pieces, *pieces)] == ["no packet", "no packet", "selected"] * 2
 
 
+def test_a_fragmented_datagram_that_the_capture_cut_is_not_looked_into() -> None:
+    assert {one.state for one in judge(*cut_up(tunnel(SYN / (b"y" * 3000))), cut=20)} == {"unknown"}
+
+
 def test_fragments_that_never_end_are_forgotten() -> None:
     pieces = [cut_up(IP(id=number) / UDP(dport=2152) / (b"z" * 3000))[0] for number in range(1, 700)]
     selector = Selector(WEB, None)
@@ -134,11 +155,17 @@ def test_ipv6_fragments_and_headers_are_no_riddle() -> None:
         (SYN / (b"x" * 100), 115, "selected", "140 bytes"),
         (SYN / (b"x" * 100), 117, "unknown", "cut off before its ports"),
         (SYN / (b"x" * 100), 120, "unknown", "cut off before its ports"),
-        (SYN / (b"x" * 100), 121, "no packet", "cut off: 19 bytes, an IPv4 header has 20"),
+        (SYN / (b"x" * 100), 121, "unknown", "cut off: 19 bytes, an IPv4 header has 20"),
         (IP(dst="10.0.0.1") / ICMP() / (b"x" * 50), 58, "left", "ICMP"),
         (tunnel(SYN / (b"x" * 100)), 100, "selected", "in GTP-U"),
         (tunnel(SYN / (b"x" * 100)), 118, "unknown", "cut off before its ports"),
-        (tunnel(SYN / (b"x" * 100)), 139, "no packet", "cut off"),
+        (tunnel(SYN / (b"x" * 100)), 139, "unknown", "cut off"),
+        (tunnel(SYN / (b"x" * 100)), 149, "unknown", "cut off inside its GTP-U header"),
+        (tunnel(SYN / (b"x" * 100)), 145, "unknown", "cut off inside its GTP-U header"),
+        (tunnel(SYN / (b"x" * 100), S=1, seq=4), 142, "unknown", "cut off inside its GTP-U header"),
+        (tunnel(SYN / (b"x" * 100), S=1, seq=4), 100, "selected", "in GTP-U"),
+        (tunnel(SYN / (b"x" * 100), E=1, next_ex=0xC0), 140, "unknown", "nobody knows whether it is GTP-U"),
+        (IP() / UDP(dport=2152) / (b"\0" * 50), 10, "unknown", "nobody knows whether it is GTP-U"),
     ],
 )
 def test_what_the_capture_cut_is_never_guessed(packet: Any, cut: int, state: str, said: str) -> None:
@@ -159,6 +186,10 @@ def test_counts() -> None:
     assert count_line({"selected": 1, "no packet": 2, "unknown": 1, "tunnelled": 1, "IPv6": 0}) == (
         "1 of 4 packets selected (1 found inside GTP-U tunnels; 2 no packet that rules are for; 1 that nobody can tell"
         " from this capture)"
+    )
+    assert count_line({"left": 1, "no packet": 3, "unread": 2}) == (
+        "0 of 4 packets selected (1 no packet that rules are for; 2 of a link type that is not read (Ethernet, raw IP"
+        " and Linux cooked are))"
     )
 
 

@@ -1,6 +1,8 @@
 """racs rule as a user meets it: words, faults with a caret, captures, JSON, exit statuses."""
 
+import gzip
 import json
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,10 @@ def captures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     whole = (folder / "s1u.pcap").read_bytes()
     (folder / "cut.pcap").write_bytes(whole[:-5])
     (folder / "text.pcap").write_text("no capture")
+    (folder / "empty.pcap").write_bytes(b"")
+    (folder / "packed.pcap.gz").write_bytes(gzip.compress(whole))
+    (folder / "wireless.pcap").write_bytes(whole[:20] + struct.pack("<I", 105) + whole[24:])
+    (folder / "large.pcap").write_bytes(whole[:32] + struct.pack("<I", 0x7FFFFFFF) + whole[36:])
     return folder
 
 
@@ -98,6 +104,13 @@ def test_rules(words: list[str], status: int, said: list[str], tmp_path: Path) -
         ([WEB, "--packet", "{folder}/missing.pcap"], "is not there; give the path of the capture"),
         ([WEB, "--packet", "{folder}"], "is a folder"),
         ([WEB, "--packet", "{folder}/text.pcap"], "saw one that begins with 6e6f2063; give a file that tcpdump -w"),
+        ([WEB, "--packet", "{folder}"], "is a folder"),
+        ([WEB, "--packet", "/dev/null"], "is no regular file"),
+        ([WEB, "--packet", "{folder}/empty.pcap"], "saw an empty one"),
+        ([WEB, "--packet", "{folder}/packed.pcap.gz"], "unpack it first: gunzip FILE"),
+        ([WEB, "--packet", "{folder}/wireless.pcap"], "a link type that is not read (Ethernet, raw IP and"),
+        ([WEB, "--packet", "{folder}/large.pcap"], "packet 1: expected at most 262144 bytes, saw 2147483647"),
+        ([WEB, "--packet", "-"], "-: expected a capture file (pcap or pcapng), saw an empty one"),
         ([WEB, "--json", "{folder}/missing/x"], "give a file in a folder that is there"),
         ([WEB, "--profile", "racs-0"], "racs-0"),
         (["--ova", "{folder}/missing.ova"], "is not there"),
@@ -148,6 +161,14 @@ def test_all_packets_by_direction(captures: Path, tmp_path: Path) -> None:
 def test_a_broken_rule_is_not_tried(captures: Path, tmp_path: Path) -> None:
     ended = rule(tmp_path, "dst_port==x", "--packet", str(captures / "s1u.pcap"))
     assert (ended.status, "packets selected" in ended.out) == (1, False)
+
+
+def test_a_capture_on_standard_input(captures: Path, tmp_path: Path) -> None:
+    whole = (captures / "s1u.pcap").read_bytes()
+    command = [RACS, "rule", WEB, "--packet", "-"]
+    ended = subprocess.run(command, input=whole, cwd=tmp_path, capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert ended.stdout.decode().endswith(SELECTED)
 
 
 def test_a_capture_that_was_cut_off(captures: Path, tmp_path: Path) -> None:
