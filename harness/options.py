@@ -78,7 +78,7 @@ def _files(roots: tuple[Path, ...]) -> tuple[Path, ...]:
     """The files given, and those in the folders given."""
     files: list[Path] = []
     for path in roots:
-        found = _folder_files(path) if path.is_dir() else (path,)
+        found = _folder_files(path) if os.path.isdir(path) else (path,)  # also of what cannot be reached
         if not found:
             raise UsageError(f"--root {path}: the folder holds no file; give one with root certificates (PEM)")
         files += found

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from conformance.inspection.signatures import Read, is_fat
+from conformance.inspection.signatures import EXT, XFS, Read, identify, is_fat
 
 SECTOR = 512
 _ENTRY = struct.Struct("<B3sB3sII")
@@ -42,12 +42,18 @@ def read_partitions(read: Read, size: int) -> tuple[Partition, ...]:
     """The partitions of a disk of `size` bytes, in the order of their numbers, as far as its tables lead. A partition
     that ends behind the disk is given as its table has it."""
     first = read(0, SECTOR)
+    whole = Partition(0, 0, size)
     table = tuple(_gpt(read, size)) if _entry_types(first) & {_PROTECTIVE} else ()
-    if table:
-        return table
-    if first[510:512] == b"\x55\xaa" and not is_fat(first):
+    if not table and first[510:512] == b"\x55\xaa" and not (is_fat(first) and _is_boot_code(first)):
         table = tuple(_mbr(read, first))
-    return table or (Partition(0, 0, size),)
+    if table and not (is_fat(first) or identify(read) in (EXT, XFS)):
+        return table
+    return (whole, *table)  # beside a table, too: a guest may mount the disk as such
+
+
+def _is_boot_code(sector: bytes) -> bool:
+    """Of FAT's first sector: whether no partition table stands in it; its entries begin with 0 or 80h."""
+    return any(sector[446 + 16 * index] not in (0, 0x80) for index in range(4))
 
 
 def _entry_types(sector: bytes) -> set[int]:

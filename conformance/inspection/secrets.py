@@ -20,10 +20,10 @@ class Sighting:
 
 
 # A header alone, or with a line that breaks off, is what scripts and manuals have: base64 has to follow, behind header
-# fields and a string's \n, which a string in a string doubles.
+# fields and a string's \n, which a string in a string doubles; lines of 16 signs and more.
 _PEM = re.compile(
     rb"-----BEGIN ((?:[A-Z0-9]+ ){0,2}?)PRIVATE KEY(?: BLOCK)?-----(?:\s|\\{1,4}[nr])*"
-    rb"(?:[A-Za-z-]+: [^\n]{0,200}\s+)*[A-Za-z0-9+/=]{40}"
+    rb"(?:[A-Za-z-]+: [^\n]{0,200}\s+)*[A-Za-z0-9+/=]{16}(?:(?:\s|\\{1,4}[nr])*[A-Za-z0-9+/=]){24}"
 )
 _PEM_NAMES = {b"OPENSSH ": "an OpenSSH private key", b"PGP ": "an OpenPGP private key"}
 # A mark without which there is none, quick to look for; the form; and what it is.

@@ -39,18 +39,19 @@ class Label:
 
 def identify(read: Read) -> str:
     """The name of what is there: EXT, XFS, FAT, LVM, SWAP, EMPTY or that of something that is not read here; "" where
-    no mark is known."""
+    no mark is known. Marks of several are named together, as nothing that is read: tools differ in which
+    they believe."""
     data = read(0, _LOOK_BYTES)
     if not any(data):
         return EMPTY
+    found = [name for at, mark, name in _MARKS if data[at : at + len(mark)] == mark]
     if any(data[sector : sector + 8] == b"LABELONE" for sector in range(0, 2048, 512)):
-        return LVM
+        found.append(LVM)
     if any(data[page - 10 : page] in (b"SWAPSPACE2", b"SWAP-SPACE") for page in _SWAP_PAGES):
-        return SWAP
-    for at, mark, name in _MARKS:
-        if data[at : at + len(mark)] == mark:
-            return name
-    return FAT if is_fat(data) else ""
+        found.append(SWAP)
+    if is_fat(data):
+        found.append(FAT)
+    return " and ".join(dict.fromkeys(found))
 
 
 def is_fat(sector: bytes) -> bool:

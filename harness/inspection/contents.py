@@ -146,7 +146,9 @@ class Search:
         """What lies elsewhere, and is seen here, is searched too; but for the distribution's own, and for a place with
         all places in it."""
         target = self._tree.find(link.path)
-        if target is None or f"{target.path}/".startswith(_NOT_FOLLOWED):
+        if target is None or (
+            f"{target.path}/".startswith(_NOT_FOLLOWED) and not f"{target.path}/".startswith("/usr/local/")
+        ):
             return
         if target.node.kind == "file":
             self._judge_by_name(link.path, target)

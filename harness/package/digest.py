@@ -36,7 +36,8 @@ class BesideDigest:
         self._parts: SimpleQueue[memoryview | None] = SimpleQueue()
         self._done: SimpleQueue[None] = SimpleQueue()
         self._busy = False
-        self._thread = threading.Thread(target=self._run, name="digest")
+        # a daemon: whoever is interrupted before `with` is left waits for no thread at the interpreter's end
+        self._thread = threading.Thread(target=self._run, name="digest", daemon=True)
 
     def __enter__(self) -> "BesideDigest":
         self._thread.start()

@@ -95,6 +95,45 @@ def test_no_table_is_too_odd(noise: bytes, kind: int) -> None:
         label_of(name, reader(data))
 
 
+def marks(*written: tuple[int, bytes]) -> bytes:
+    data = bytearray(1 << 17)
+    for at, mark in written:
+        data[at : at + len(mark)] = mark
+    return bytes(data)
+
+
+EXT_MARK, SWAP_MARK, XFS_MARK = (1080, b"\x53\xef"), (4086, b"SWAPSPACE2"), (0, b"XFSB")
+FAT_MARK = ((0, b"\xeb\x3c\x90"), (11, b"\0\x02"), (54, b"FAT16   "))
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ([SWAP_MARK], "swap"),
+        ([EXT_MARK], "ext"),
+        ([EXT_MARK, SWAP_MARK], "ext and swap"),  # blkid says ext4, and so do debugfs and the guest
+        ([EXT_MARK, (512, b"LABELONE")], "ext and LVM"),
+        ([XFS_MARK, EXT_MARK], "XFS and ext"),
+    ],
+)
+def test_two_marks_are_nothing_that_is_read(written: list[tuple[int, bytes]], name: str) -> None:
+    assert identify(reader(marks(*written))).lower() == name.lower()
+
+
+@pytest.mark.parametrize(
+    ("written", "numbers"),
+    [
+        ((), [1]),
+        ((EXT_MARK,), [0, 1]),  # root=/dev/vda mounts what the table passes over
+        (FAT_MARK, [0, 1]),
+        ((*FAT_MARK, (446 + 16, b"\x33")), [0]),  # boot code where the second entry would be
+    ],
+)
+def test_a_file_system_beside_a_table_is_seen(written: tuple[tuple[int, bytes], ...], numbers: list[int]) -> None:
+    data = marks(*written, (446, entry(0x83, 128, 64)), (510, b"\x55\xaa"))
+    assert [partition.number for partition in read_partitions(reader(data), len(data))] == numbers
+
+
 LVM = gzip.decompress(
     (VECTORS / "lvm2.img.gz").read_bytes()
 )  # written by lvm 2.03.16: lvextend left root in two pieces

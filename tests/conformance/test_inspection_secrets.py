@@ -61,6 +61,7 @@ def in_base64(label: bytes) -> bytes:
         ("/etc/secret.yaml", in_base64(b"EC "), 1),
         ("/etc/secret.yaml", in_base64(b"OPENSSH "), 1),
         ("/etc/secret.yaml", in_base64(b"ENCRYPTED "), 1),
+        ("/etc/k", b"-----BEGIN PRIVATE KEY-----\r\nMIIEvQIBADANBgkqhkiG\r\n9w0BAQEFAASCBKcwggSj\r\nAgEAAoIB", 1),
         ("/etc/k", b"\n---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nP2/56wAAA", 2),
         ("/etc/openvpn/ta.key", b"#\n-----BEGIN OpenVPN Static key V1-----\n0123456789abcdef0123456789abcdef\n", 2),
         ("/root/.gnupg/private-keys-v1.d/A.key", b"(21:protected-private-key(3:rsa(1:n257:\0", 1),

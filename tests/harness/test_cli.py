@@ -103,6 +103,7 @@ def test_a_wrong_call_is_told_in_a_line_and_ends_in_4(
         ([RACS, "certify", "--seed=many", "{ova}"], "many"),
         ([RACS, "certify", "{ova}", "{ova}"], "unexpected extra argument"),
         ([RACS, "check", "{ova}", "--root={root}", "--at=soon"], "no ISO 8601 time"),
+        ([RACS, "check", "{ova}", "--root={root}", "--at=0001-01-01T00:00:00+14:00"], "no ISO 8601 time"),
         ([RACS, "check", "{ova}", "--root={root}", "--json={missing}/result.json"], "cannot be written; give a file"),
         ([RACS, "certify", "{ova}", "--root={root}", "--runs={image}"], "give --runs a folder that can be written"),
         ([RACS, "lab", "{missing}", "--root={root}"], "is not there"),

@@ -91,7 +91,7 @@ def test_what_cannot_be_reached_is_the_callers_to_mend(
 ) -> None:
     root = tmp_path / "root.crt"
     shutil.copy(delivery.root, root)
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+    for folder in (tmp_path, *(p for p in tmp_path.parents if p.name.startswith(("pytest-", "popen-")))):
         folder.chmod(0o755)  # the tests' folders are closed to others
     trusting = [f"--root={root}"] if command == "check" else []
     as_nobody = () if os.getuid() else NOBODY
