@@ -66,16 +66,16 @@ def main() -> None:
     json.dump(asdict(inspect(GuestDisk(view, parse(view)), request.passwords)), sys.stdout)
 
 
-def _limit() -> None:
+def _limit(cpu_s: int = CPU_S) -> None:
     """No core, no file written, no more time and memory than any sound image needs; and no longer than our parent."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    for kind, limit in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CPU, CPU_S),
-        (resource.RLIMIT_AS, _ADDRESS_BYTES),
+    for kind, soft, hard in (
+        (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_FSIZE, 0, 0),
+        (resource.RLIMIT_CPU, cpu_s, cpu_s + 1),  # the soft one's signal says what it was
+        (resource.RLIMIT_AS, _ADDRESS_BYTES, _ADDRESS_BYTES),
     ):
-        resource.setrlimit(kind, (limit, limit))
+        resource.setrlimit(kind, (soft, hard))
 
 
 @dataclass(frozen=True, slots=True)

@@ -423,6 +423,15 @@ def test_the_process_has_limits() -> None:
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 0 and signal.getsignal(signal.SIGXCPU) is signal.SIG_DFL
 
 
+def test_too_much_time_is_told_as_such(bench: Workbench, tmp_path: Path) -> None:
+    package = bench.package(bench.mbr([bench.ext(RED_HAT)]))
+    python = tmp_path / "python"
+    words = "from harness.inspection import process as p; p._limit(1); [None for _ in iter(int, 1)]"
+    python.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{words}'\n")
+    python.chmod(0o755)
+    assert "took more than 120 s of processor time" in judge(package, str(python))["IMG-005"].reason
+
+
 @pytest.mark.parametrize(
     ("database", "change", "verdict"),
     [
