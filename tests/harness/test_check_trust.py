@@ -60,7 +60,7 @@ def test_roots_from_a_folder(delivery: Delivery, foreign: Path, tmp_path: Path) 
     [
         ({}, "the folder holds no file; give one with root certificates (PEM)"),
         ({".hidden": "x"}, "the folder holds no file"),
-        ({"empty.crt": ""}, "empty.crt: it holds no certificate in PEM"),
+        ({"empty.crt": ""}, "empty.crt: it is empty"),
         ({"README": "our roots"}, "README: it holds no certificate in PEM"),
     ],
 )
