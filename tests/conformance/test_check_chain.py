@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store, VerificationError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -98,7 +99,8 @@ ROOT = Form("/CN=root", days=900)
 @dataclass(frozen=True)
 class Case:
     """delivered certificates, the leaf first, against roots, so many days from now. refused is what ours says, "" for a
-    good chain. peer is why openssl's verdict is the other one, "" where it is the same."""
+    good chain. peer is why openssl's verdict is the other one, and library why that of cryptography's verifier is, ""
+    where it is the same."""
 
     name: str
     delivered: tuple[Form, ...]
@@ -106,6 +108,7 @@ class Case:
     roots: tuple[Form, ...] = (ROOT,)
     day: int = 1
     peer: str = ""
+    library: str = ""
 
 
 FAR = Form("/CN=far root", days=900)
@@ -144,6 +147,9 @@ ACME_ONLY = Form("/CN=middle", (*AUTHORITY, "nameConstraints=critical,permitted;
 RENEWED = Form("/CN=middle", issuer=ACME_ONLY, key="renewed middle")
 NOT_FOR_SIGNING = "openssl looks at purposes only when asked for one, and has none for code signing in all versions"
 
+NO_CALLBACK = "the library leaves usage and purposes to callbacks, or has those of web clients"
+NO_DIRECTORY = "the library processes no constraints of directory names, and takes none for refused"
+
 CASES = (
     Case("leaf, middle", (LEAF, MIDDLE)),
     Case("root included, out of order", (LEAF, ROOT, MIDDLE)),
@@ -156,18 +162,23 @@ CASES = (
     Case("several roots", (LEAF, MIDDLE), roots=(FAR, OLD_ROOT, ROOT)),
     Case("a middle one as the root", (LEAF,), roots=(MIDDLE,)),
     Case("the leaf as the root", (leaf(issuer=ROOT),), roots=(leaf(issuer=ROOT),)),
-    Case("a root of version 1", (leaf(issuer=OLD_ROOT),), roots=(OLD_ROOT,)),
-    Case("names in other letters and blanks", (leaf(issuer=LOUD_ROOT),)),
+    Case("a root of version 1", (leaf(issuer=OLD_ROOT),), roots=(OLD_ROOT,),
+         library="the library takes version 3 alone"),
+    Case("names in other letters and blanks", (leaf(issuer=LOUD_ROOT),),
+         library="the library compares names byte by byte"),
     Case("no key usage", (Form("/CN=leaf", ("extendedKeyUsage=codeSigning",), MIDDLE), MIDDLE)),
     Case("any purpose", (leaf(SIGNER[0], "extendedKeyUsage=anyExtendedKeyUsage"), MIDDLE)),
-    Case("self-issued ones do not count", (leaf(issuer=SELF_ISSUED), SELF_ISSUED, SHORT)),
+    Case("self-issued ones do not count", (leaf(issuer=SELF_ISSUED), SELF_ISSUED, SHORT),
+         library="the library counts them"),
     Case("an unknown extension", below("1.2.3.4=DER:0500")),
     Case("an authority for code signing", below("extendedKeyUsage=codeSigning,emailProtection")),
-    Case("names: within", constrained("permitted;dirName:acme")),
-    Case("names: within, other letters", constrained("permitted;dirName:acme", subject="/O=ACME  ltd/CN=x")),
-    Case("names: not excluded", constrained("excluded;dirName:other")),
+    Case("names: within", constrained("permitted;dirName:acme"), library=NO_DIRECTORY),
+    Case("names: within, other letters", constrained("permitted;dirName:acme", subject="/O=ACME  ltd/CN=x"),
+         library=NO_DIRECTORY),
+    Case("names: not excluded", constrained("excluded;dirName:other"), library=NO_DIRECTORY),
     Case("names: of a form that is not there", constrained("permitted;DNS:example.com")),
-    Case("names: not of what an authority issued to itself", (leaf(issuer=RENEWED), RENEWED, ACME_ONLY)),
+    Case("names: not of what an authority issued to itself", (leaf(issuer=RENEWED), RENEWED, ACME_ONLY),
+         library=NO_DIRECTORY),
     Case("a circle with a way out", (leaf(issuer=RIGHT), RIGHT, ROUND, WAY_OUT)),
     # RFC 5280 6.1.3 (a)(1) and (4), 6.1.1 (d)
     Case("no issuer", (LEAF,), "is neither there nor a root"),
@@ -189,15 +200,19 @@ CASES = (
     Case("a middle one of version 1", (leaf(issuer=OLD_MIDDLE), OLD_MIDDLE), "no basic constraints"),
     Case("path too long", (leaf(issuer=LOW), LOW, SHORT), "1"),
     Case("may not sign certificates", (leaf(issuer=Form("/CN=m", (AUTHORITY[0], "keyUsage=cRLSign"), ROOT)),
-                                       Form("/CN=m", (AUTHORITY[0], "keyUsage=cRLSign"), ROOT)), "others only"),
+                                       Form("/CN=m", (AUTHORITY[0], "keyUsage=cRLSign"), ROOT)), "others only",
+         library=NO_CALLBACK),
     Case("unknown critical extension above", below("1.2.3.4=critical,DER:0500"), "critical extension 1.2.3.4"),
     Case("unknown critical extension", (leaf(*SIGNER, "1.2.3.4=critical,DER:0500"), MIDDLE), "extension 1.2.3.4"),
     Case("a policy demanded", below("policyConstraints=critical,requireExplicitPolicy:0"), "extension 2.5.29.36",
          peer="openssl processes policies, of which here are none, only when it is asked to"),
-    Case("an authority for servers", below("extendedKeyUsage=serverAuth"), "1.3.6.1.5.5.7.3.1", peer=NOT_FOR_SIGNING),
+    Case("an authority for servers", below("extendedKeyUsage=serverAuth"), "1.3.6.1.5.5.7.3.1", peer=NOT_FOR_SIGNING,
+         library=NO_CALLBACK),
     # 6.1.5 (f), contract 1
-    Case("may not sign", (leaf("keyUsage=keyEncipherment"), MIDDLE), "others only", peer=NOT_FOR_SIGNING),
-    Case("for servers", (leaf("extendedKeyUsage=serverAuth"), MIDDLE), "1.3.6.1.5.5.7.3.1", peer=NOT_FOR_SIGNING),
+    Case("may not sign", (leaf("keyUsage=keyEncipherment"), MIDDLE), "others only", peer=NOT_FOR_SIGNING,
+         library=NO_CALLBACK),
+    Case("for servers", (leaf("extendedKeyUsage=serverAuth"), MIDDLE), "1.3.6.1.5.5.7.3.1", peer=NOT_FOR_SIGNING,
+         library=NO_CALLBACK),
     # 6.1.3 (b) and (c)
     Case("names: without", constrained("permitted;dirName:other"), "in no permitted subtree"),
     Case("names: excluded", constrained("excluded;dirName:acme"), "in an excluded subtree"),
@@ -205,9 +220,11 @@ CASES = (
     Case("names: an alternative one", constrained("permitted;dirName:acme", "subjectAltName=dirName:other"),
          "in no permitted subtree"),
     Case("names: DNS", constrained("permitted;DNS:example.com", "subjectAltName=DNS:example.com"), "DNS names",
-         peer="openssl processes this form"),
+         peer="openssl processes this form", library="and so does the library"),
     Case("names: mail in the subject", constrained("permitted;email:a.com", subject="/emailAddress=x@a.com"),
-         "mail addresses", peer="openssl processes this form"),
+         "mail addresses", peer="openssl processes this form", library="and so does the library"),
+    Case("names: another mail in the subject", constrained("permitted;email:b.com", subject="/emailAddress=x@a.com"),
+         "mail addresses", library="the library passes over such an address, which RFC 5280 4.2.1.10 forbids"),
 )  # fmt: skip
 
 
@@ -226,6 +243,27 @@ def test_a_chain(case: Case, office: Office, tmp_path: Path) -> None:
     leaf_file = office.certify(case.delivered[0])
     verified = office.openssl("verify", *settings, "-trusted", tmp_path / "roots", *pool, leaf_file)
     assert verified is (bool(case.refused) is bool(case.peer)), office.said
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CASES])
+def test_a_chain_for_a_third_opinion(case: Case, office: Office) -> None:
+    """cryptography's own verifier, with all that it lets be permitted: an agreement where it asks the same, and case by
+    case why it is not the one that judges. Where one of the reasons is gone in a later version, this fails."""
+    authorities = ExtensionPolicy.permit_all().require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
+    verifier = (
+        PolicyBuilder()
+        .store(Store([office.load(root) for root in case.roots]))
+        .time(datetime.now(UTC).replace(tzinfo=None) + timedelta(days=case.day))
+        .extension_policies(ee_policy=ExtensionPolicy.permit_all(), ca_policy=authorities)
+        .build_client_verifier()
+    )
+    leaf_certificate, *pool = map(office.load, case.delivered)
+    try:
+        verifier.verify(leaf_certificate, pool)
+        taken = True
+    except VerificationError:
+        taken = False
+    assert taken is (bool(case.refused) is bool(case.library))
 
 
 RSA_2048 = ("RSA", "rsa_keygen_bits:2048")
