@@ -1,8 +1,8 @@
 """The chain from the leaf to a root of the trust profile, and how strong it is (RFC 5280 6.1, narrowed by contract 1).
 
 The library's own verifier is for the web: it takes no constraints of directory names, no spelling of a name but one, no
-root of version 1, and answers yes or no, where a developer has to be told which certificate breaks which rule (measured:
-design 8, tests/conformance/test_check_chain.py). Its signature check is used, the rules are in `chain_rules`.
+root of version 1, and answers yes or no, where a developer has to be told which certificate breaks which rule
+(measured: design 8, tests/conformance/test_check_chain.py). Its signature check is used, the rules: `chain_rules`.
 """
 
 from collections.abc import Iterator, Sequence
