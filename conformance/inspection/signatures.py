@@ -6,7 +6,7 @@ from dataclasses import dataclass
 Read = Callable[[int, int], bytes]
 
 EXT, XFS, FAT, LVM = "ext", "xfs", "FAT", "LVM"
-SWAP, EMPTY = "swap", "empty"
+SWAP, EMPTY, VERITY = "swap", "empty", "dm-verity's hashes"
 _LOOK_BYTES = 68 << 10
 
 # Offset, mark, name: what can be told by a mark alone. The first two are read, the others are named in a finding.
@@ -14,6 +14,7 @@ _MARKS = (
     (0, b"XFSB", XFS),
     (1080, b"\x53\xef", EXT),
     (0, b"LUKS\xba\xbe", "LUKS encryption"),
+    (0, b"verity\0\0", VERITY),
     (65600, b"_BHRfS_M", "Btrfs"),
     (3, b"NTFS    ", "NTFS"),
     (3, b"EXFAT   ", "exFAT"),
@@ -38,9 +39,9 @@ class Label:
 
 
 def identify(read: Read) -> str:
-    """The name of what is there: EXT, XFS, FAT, LVM, SWAP, EMPTY or that of something that is not read here; "" where
-    no mark is known. Marks of several are named together, as nothing that is read: tools differ in which
-    they believe."""
+    """The name of what is there: EXT, XFS, FAT, LVM, SWAP, VERITY, EMPTY or that of something that is not read here; ""
+    where no mark is known. Marks of several are named together, as nothing that is read: tools differ in which they
+    believe."""
     data = read(0, _LOOK_BYTES)
     if not any(data):
         return EMPTY

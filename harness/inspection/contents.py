@@ -21,6 +21,7 @@ from conformance.inspection.secrets import find_secrets
 from harness.inspection import passwords
 from harness.inspection.filesystems import Unreadable
 from harness.inspection.guest_tree import Found, Tree, Unread
+from harness.inspection.logins import count_keys, keys_of_homes
 from harness.inspection.packages import Packages, has_dpkg, is_database, rpm_database
 
 SECRET_PLACES = ("/root", "/home", "/etc", "/var/lib/cloud")
@@ -104,8 +105,9 @@ class Search:
     def look(self) -> None:
         try:
             self.identities += dict.fromkeys(host_keys(self._tree)) if self._whole else ()
+            self.authorized_keys += dict.fromkeys(keys_of_homes(self._tree)) if self._whole else ()
         except Unreadable as error:
-            self.unread.append(UnreadFile(self._tree.root.volume, "/etc/ssh", str(error)))
+            self.unread.append(UnreadFile(self._tree.root.volume, "/etc", str(error)))
         for place in self._places:  # which grows meanwhile
             try:
                 for found in self._tree.walk(place):
@@ -183,9 +185,9 @@ class Search:
             self.identities.append(identity)
             return
         if _AUTHORIZED.search(path):
-            keys = [line for line in content.splitlines() if line.strip() and not line.lstrip().startswith(b"#")]
-            if keys:
-                self.authorized_keys.append(AuthorizedKeys(volume, path, len(keys)))
+            keys = AuthorizedKeys(volume, path, count_keys(content))
+            if keys.keys and keys not in self.authorized_keys:
+                self.authorized_keys.append(keys)
         self.stores_closed += is_closed(content)
         for sighting in find_secrets(path, content):
             origin = self._packages.origin(found)

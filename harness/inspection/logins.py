@@ -11,6 +11,23 @@ _TABLE_BYTES_MAX = 1 << 20
 _REFUSING = ("nologin", "false")  # nologin(8)
 
 
+def count_keys(content: bytes) -> int:
+    """How many keys a file of authorised keys has (sshd(8))."""
+    return sum(1 for line in content.splitlines() if line.strip() and not line.lstrip().startswith(b"#"))
+
+
+def keys_of_homes(tree: Tree) -> Iterator[AuthorizedKeys]:
+    """What sshd finds in the homes of /etc/passwd, wherever they are. Raises Unreadable."""
+    passwd = tree.content(PASSWD, _TABLE_BYTES_MAX) or b""
+    lines = (line.split(":") for line in passwd.decode("utf-8", "backslashreplace").split("\n"))
+    homes = dict.fromkeys(fields[5].rstrip("/") for fields in lines if len(fields) == 7)
+    for path in (f"{home}/.ssh/{name}" for home in homes for name in ("authorized_keys", "authorized_keys2")):
+        found = tree.find(path)
+        keys = count_keys(found.content(_TABLE_BYTES_MAX)) if found is not None and found.node.kind == "file" else 0
+        if found is not None and keys:
+            yield AuthorizedKeys(found.mount.volume, found.path, keys)
+
+
 def logins_of(tree: Tree, accounts: Sequence[Account], keys: Sequence[AuthorizedKeys]) -> Iterator[Login]:
     """The accounts that some password or authorised key fits, in the order of /etc/passwd (passwd(5)). accounts are
     those whose password was found to be weak, or could not be tried. Raises Unreadable."""

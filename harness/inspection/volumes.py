@@ -8,7 +8,18 @@ from conformance.errors import SubjectError
 from conformance.inspection import BEYOND_THE_DISK, Volume, lvm
 from conformance.inspection.journal import holds_changes
 from conformance.inspection.partitions import NO_FILES, Partition, read_partitions
-from conformance.inspection.signatures import EMPTY, EXT, LVM, SWAP, Label, Read, has_encryption, identify, label_of
+from conformance.inspection.signatures import (
+    EMPTY,
+    EXT,
+    LVM,
+    SWAP,
+    VERITY,
+    Label,
+    Read,
+    has_encryption,
+    identify,
+    label_of,
+)
 from conformance.package.clusters import GuestDisk
 from harness.inspection.filesystems import READABLE, FileSystem, Unreadable, open_filesystem
 from harness.inspection.guest_tree import Mount, Tree
@@ -65,7 +76,7 @@ def _stretch(disk: GuestDisk, partition: Partition) -> Stretch:
 
 
 def _opened(stretch: Stretch, kind: str) -> Volume | FilesystemVolume:
-    if kind in (SWAP, EMPTY):
+    if kind in (SWAP, EMPTY, VERITY):
         return Volume(stretch.name, kind, "no files", size=stretch.size)
     if kind == EXT and has_encryption(stretch.read):
         return Volume(stretch.name, "ext with encrypted folders", "unread", size=stretch.size)

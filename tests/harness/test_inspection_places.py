@@ -359,3 +359,39 @@ def test_a_package_database_without_an_end(bench: Workbench) -> None:
         files: Files = {**RED_HAT, "usr/lib/sysimage/rpm/rpmdb.sqlite": connection.serialize(), "etc/key": KEY}
     outcome = judge(bench.package(bench.mbr([bench.ext(files)])))["IMG-002"]
     assert outcome.verdict is Verdict.INCONCLUSIVE and "no end" in outcome.reason
+
+
+@pytest.mark.parametrize("kind", ["ext", "xfs"])
+@pytest.mark.parametrize("length", [20, 59, 60, 400, 1000])
+def test_links_of_any_length(kind: str, length: int, bench: Workbench) -> None:
+    """Short ones lie in their inode, long ones in a block."""
+    target = f"{'./' * (length // 2)}srv/app"
+    root = {**without("home/"), "home": target, "srv/app/a/.bash_history": b"ls\n"}
+    found = failures(judge(bench.package(bench.mbr([getattr(bench, kind)(root)]))))
+    assert found == {"IMG-002": ["partition 1, /srv/app/a/.bash_history, line 1"]}
+
+
+def test_a_folder_of_xfs_with_many_entries(bench: Workbench) -> None:
+    """In one inode, one block, several blocks, with a tree over them."""
+    for count in (3, 60, 900, 3000):
+        names: Files = {f"etc/many/{number}-{'n' * 40}": b"" for number in range(count)}
+        seen = inspect(bench.package(bench.mbr([bench.xfs({**RED_HAT, **names, "etc/many/zz": KEY})])))
+        assert [one.path for one in seen.secrets] == ["/etc/many/zz"] and seen.files_seen == count + 9
+
+
+def test_keys_that_may_log_in_to_homes_elsewhere(bench: Workbench) -> None:
+    root: Files = {
+        **RED_HAT,
+        "etc/passwd": b"root:x:0:0::/root:/bin/sh\napp:x:1:1::/opt/app/:/bin/sh\n",
+        "opt/app/.ssh/authorized_keys": b"# ours\nssh-ed25519 AAAA me\n",
+        "root/.ssh/authorized_keys": b"ssh-ed25519 AAAA me\nssh-ed25519 BBBB you\n",
+    }
+    outcome = judge(bench.package(bench.mbr([bench.ext(root)])))["IMG-004"]
+    assert "2 keys may log in by partition 1, /root/.ssh/authorized_keys" in outcome.reason
+    assert outcome.reason.count("1 key may log in by partition 1, /opt/app/.ssh/authorized_keys") == 1
+    assert outcome.reason.count("may log in") == 2
+
+
+def test_the_hashes_of_a_verified_volume_are_no_files(bench: Workbench) -> None:
+    raw = bench.mbr([bench.ext(RED_HAT), bench.raw(b"verity\0\0\1\0\0\0" + bytes(range(256)))])
+    assert failures(judge(bench.package(raw))) == {}
