@@ -122,7 +122,7 @@ def settle(outcome: Outcome, disturbances: Sequence[Disturbance]) -> Outcome:
 
     It may where their spans overlap and the finding's margin is within what all of the overlapping ones may have cost;
     a finding without a margin is withdrawn by any. A fail that keeps no finding becomes inconclusive and names the
-    disturbance; findings without a span are not withdrawn. Other verdicts stay.
+    costliest disturbance; findings without a span are not withdrawn. Other verdicts stay.
     """
     if outcome.verdict is not Verdict.FAIL or not disturbances:
         return outcome
@@ -133,7 +133,7 @@ def settle(outcome: Outcome, disturbances: Sequence[Disturbance]) -> Outcome:
         if not hits or (finding.margin_s and finding.margin_s > cost_s):
             kept.append(finding)
         else:
-            why = why or hits[0].what
+            why = why or max(hits, key=lambda hit: hit.seconds).what
     if kept:
         return replace(outcome, findings=tuple(kept))
     return replace(lab_gave_up(f"the host could not tell: {why}"), findings=outcome.findings)
